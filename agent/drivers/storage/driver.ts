@@ -1,0 +1,61 @@
+/**
+ * What a storage driver does for one pool on this host. Every verb is safe to repeat: absent → create; already as asked →
+ * done; there but different → `conflict`. The contract suite in test/agent/drivers/storage runs against all of them.
+ *
+ * On-disk owners are the container's own (0-based) wherever `capabilities.idmap` is true: the instance driver then mounts
+ * the root with its id map.
+ */
+import type { PoolSpec } from '#protocol/commands.ts';
+
+export interface StorageCapabilities {
+  /** The file system takes idmapped mounts, so containers can be unprivileged. */
+  idmap: boolean;
+  /** `setQuota` really limits. */
+  quota: boolean;
+}
+
+export interface Usage {
+  usedBytes: number;
+  totalBytes: number;
+}
+
+export interface PoolUsage extends Usage {
+  inodes: { used: number; total: number };
+}
+
+/** Fills an empty directory with an image's root file system. */
+export type Unpack = (directory: string) => Promise<void>;
+
+export interface StorageDriver {
+  readonly pool: PoolSpec;
+  /**
+   * Makes or adopts the pool and mounts it. Returns the member's effective keys (`source`, `size`, `zfs.pool_name`,
+   * `volatile.initial_source`). Refuses a source that holds something else.
+   */
+  createPool(): Promise<Record<string, string>>;
+  /** Mounts an existing pool, after a boot. */
+  openPool(): Promise<void>;
+  /** Removes what `createPool` made (not an adopted source's other content). */
+  deletePool(): Promise<void>;
+  capabilities(): Promise<StorageCapabilities>;
+  poolUsage(): Promise<PoolUsage>;
+
+  /** Makes the image's read-only volume once, also under parallel calls; a half-made one of an earlier crash is redone. */
+  ensureImage(fingerprint: string, unpack: Unpack): Promise<void>;
+  hasImage(fingerprint: string): Promise<boolean>;
+  /** An image that still has clones stays hidden until the last one is gone. */
+  deleteImage(fingerprint: string): Promise<void>;
+
+  /** Clones the image's volume (or makes an empty one), mounted; returns its mount path: `<path>/rootfs` is the root. */
+  createInstanceVolume(name: string, imageFingerprint: string | null): Promise<string>;
+  /** Mounts it and returns the mount path. Throws `not_found`. */
+  mountInstanceVolume(name: string): Promise<string>;
+  unmountInstanceVolume(name: string): Promise<void>;
+  renameInstanceVolume(name: string, newName: string): Promise<void>;
+  /** Gone with its mount point. Absent is fine. */
+  deleteInstanceVolume(name: string): Promise<void>;
+  listInstanceVolumes(): Promise<string[]>;
+  instanceVolumeUsage(name: string): Promise<number>;
+  /** Null removes the limit. Throws `bad_request` when the driver cannot limit. */
+  setQuota(name: string, sizeBytes: number | null): Promise<void>;
+}

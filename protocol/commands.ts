@@ -1,0 +1,158 @@
+/**
+ * What one member may be asked to do: command name → params and result.
+ *
+ * A command is written to libSQL before it is sent, runs at most once per id on its member, and its result is applied
+ * exactly once. Executors live in `agent/commands`, the database effect of each result in `worker/state/effects.ts`; the
+ * compiler asks both sides for every name below.
+ */
+import { z } from 'zod';
+import { InstanceReport } from './inventory.ts';
+
+const ConfigMap = z.record(z.string(), z.string());
+const Device = z.record(z.string(), z.string());
+export const DeviceMap = z.record(z.string(), Device);
+export type DeviceMap = z.infer<typeof DeviceMap>;
+
+/** Where an instance is, as the agent names it. */
+export const InstanceRef = z.object({ project: z.string(), name: z.string() });
+export type InstanceRef = z.infer<typeof InstanceRef>;
+
+/** All a host needs to know of one instance; kept beside it on the host. */
+export const InstanceSpec = InstanceRef.extend({
+  id: z.string(),
+  type: z.enum(['container']),
+  architecture: z.string(),
+  description: z.string(),
+  ephemeral: z.boolean(),
+  createdAt: z.string(),
+  profiles: z.array(z.string()),
+  /** The instance's own keys and devices (what a backup needs). */
+  config: ConfigMap,
+  devices: DeviceMap,
+  /** Profiles and own keys merged: what the host acts on. */
+  expandedConfig: ConfigMap,
+  expandedDevices: DeviceMap,
+});
+export type InstanceSpec = z.infer<typeof InstanceSpec>;
+
+/** The blobs of an image. Fetched from `/agent/images/<fingerprint>/<part>`. */
+export const ImageSource = z.object({
+  fingerprint: z.string(),
+  parts: z.array(
+    z.object({ name: z.enum(['unified', 'metadata', 'rootfs']), sizeBytes: z.number(), filename: z.string() }),
+  ),
+});
+export type ImageSource = z.infer<typeof ImageSource>;
+
+/** A storage pool as one member has it: the cluster's keys and the member's own, merged. */
+export const PoolSpec = z.object({ name: z.string(), driver: z.enum(['zfs', 'btrfs', 'dir']), config: ConfigMap });
+export type PoolSpec = z.infer<typeof PoolSpec>;
+
+/** A managed network as one member has it. */
+export const NetworkSpec = z.object({
+  name: z.string(),
+  type: z.enum(['bridge']),
+  config: ConfigMap,
+  description: z.string(),
+});
+export type NetworkSpec = z.infer<typeof NetworkSpec>;
+
+export const StateAction = z.enum(['start', 'stop', 'restart', 'freeze', 'unfreeze']);
+export type StateAction = z.infer<typeof StateAction>;
+
+/** Volatile keys the host decided, merged into the instance's config. An empty value removes the key. */
+const Volatile = ConfigMap;
+const InstanceOutcome = z.object({ report: InstanceReport, volatile: Volatile });
+const Empty = z.object({});
+
+export const COMMANDS = {
+  /** Makes the instance: root volume (cloned from the image, or empty), config, NICs; starts it when asked. */
+  'instance.create': {
+    params: z.object({
+      spec: InstanceSpec,
+      image: ImageSource.nullable(),
+      pool: PoolSpec,
+      networks: z.array(NetworkSpec),
+      start: z.boolean(),
+    }),
+    result: InstanceOutcome,
+  },
+  /** `spec` is the newest one: it is applied before a start. `timeoutSeconds` -1 waits for ever, 0 is the driver's default. */
+  'instance.state': {
+    params: z.object({ spec: InstanceSpec, action: StateAction, timeoutSeconds: z.number().int(), force: z.boolean() }),
+    result: InstanceOutcome,
+  },
+  /** New config and devices; limits and devices change live where the kernel can. */
+  'instance.update': {
+    params: z.object({ spec: InstanceSpec, networks: z.array(NetworkSpec) }),
+    result: InstanceOutcome,
+  },
+  'instance.rename': { params: z.object({ spec: InstanceSpec, newName: z.string() }), result: InstanceOutcome },
+  /** Also right for an instance that is half there or not there at all. */
+  'instance.delete': { params: z.object({ ref: InstanceRef, pool: PoolSpec.nullable() }), result: Empty },
+  /** Dials the stream named by the command's operation and runs the program when it says `start`. */
+  'instance.exec': {
+    params: z.object({
+      ref: InstanceRef,
+      streamId: z.string(),
+      command: z.array(z.string()).min(1),
+      environment: ConfigMap,
+      interactive: z.boolean(),
+      width: z.number().int(),
+      height: z.number().int(),
+      user: z.number().int(),
+      group: z.number().int(),
+      cwd: z.string(),
+      /** False: nothing dials the stream; output is dropped. */
+      attach: z.boolean(),
+    }),
+    /** 0-255; 128+n for signal n; 127 and 126 come with `error` "Command not found" / "Command not executable". */
+    result: z.object({ exitCode: z.number().int(), error: z.string().nullable() }),
+  },
+  /** Reads `metadata.yaml` out of an uploaded image, so that the control plane needs no decompressor. */
+  'image.inspect': {
+    params: z.object({ image: ImageSource }),
+    result: z.object({
+      architecture: z.string(),
+      createdAt: z.string(),
+      expiresAt: z.string().nullable(),
+      properties: ConfigMap,
+    }),
+  },
+  /** Drops the image's unpacked and downloaded copies on the member. */
+  'image.delete': { params: z.object({ fingerprint: z.string() }), result: Empty },
+  'pool.create': { params: z.object({ pool: PoolSpec }), result: z.object({ config: ConfigMap }) },
+  'pool.update': { params: z.object({ pool: PoolSpec }), result: Empty },
+  'pool.delete': { params: z.object({ pool: PoolSpec }), result: Empty },
+  /**
+   * `preferredIpv4` is the subnet the control plane would give when `ipv4.address` is `auto`; the host takes another when
+   * it is in use there. The result holds the keys the host decided (`ipv4.address`, `ipv6.address`).
+   */
+  'network.create': {
+    params: z.object({
+      network: NetworkSpec,
+      preferredIpv4: z.string().nullable(),
+      preferredIpv6: z.string().nullable(),
+    }),
+    result: z.object({ config: ConfigMap }),
+  },
+  'network.update': { params: z.object({ network: NetworkSpec }), result: z.object({ config: ConfigMap }) },
+  'network.delete': { params: z.object({ name: z.string() }), result: Empty },
+} as const satisfies Record<string, { params: z.ZodType; result: z.ZodType }>;
+
+export type CommandName = keyof typeof COMMANDS;
+export type CommandParams<N extends CommandName> = z.infer<(typeof COMMANDS)[N]['params']>;
+export type CommandResult<N extends CommandName> = z.infer<(typeof COMMANDS)[N]['result']>;
+
+export const CommandNameSchema = z.enum(Object.keys(COMMANDS) as [CommandName, ...CommandName[]]);
+
+/** One command, typed by its name. */
+export type Command = { [N in CommandName]: { id: string; name: N; params: CommandParams<N> } }[CommandName];
+
+/** Parses a command as it comes off the wire or out of libSQL; throws a ZodError. */
+export function parseCommand(input: unknown): Command {
+  const head = z.object({ id: z.string().min(1).max(64), name: CommandNameSchema, params: z.unknown() }).parse(input);
+  const params = COMMANDS[head.name].params.parse(head.params);
+  // The schema of this very name has just accepted the params.
+  return { id: head.id, name: head.name, params } as Command;
+}

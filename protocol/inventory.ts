@@ -1,0 +1,83 @@
+/** What an agent reports of its host: full at connect, deltas after. */
+import { z } from 'zod';
+
+export const InstanceStatus = z.enum(['Running', 'Stopped', 'Frozen', 'Error']);
+export type InstanceStatus = z.infer<typeof InstanceStatus>;
+
+export const NetworkAddress = z.object({
+  family: z.enum(['inet', 'inet6']),
+  address: z.string(),
+  netmask: z.string(),
+  scope: z.enum(['global', 'link', 'local']),
+});
+
+export const NicState = z.object({
+  addresses: z.array(NetworkAddress),
+  counters: z.object({
+    bytesReceived: z.number(),
+    bytesSent: z.number(),
+    packetsReceived: z.number(),
+    packetsSent: z.number(),
+    errorsReceived: z.number(),
+    errorsSent: z.number(),
+    packetsDroppedOutbound: z.number(),
+    packetsDroppedInbound: z.number(),
+  }),
+  hwaddr: z.string(),
+  hostName: z.string(),
+  mtu: z.number(),
+  state: z.string(),
+  type: z.string(),
+});
+export type NicState = z.infer<typeof NicState>;
+
+/** The runtime figures of one instance (LXD's instance state). Byte and nanosecond counts; 0 when stopped or unknown. */
+export const InstanceState = z.object({
+  pid: z.number().int(),
+  processes: z.number().int(),
+  cpuUsageNs: z.number(),
+  memory: z.object({ usage: z.number(), usagePeak: z.number(), swapUsage: z.number(), swapUsagePeak: z.number() }),
+  /** Device name → bytes used. */
+  disk: z.record(z.string(), z.object({ usageBytes: z.number() })),
+  /** Interface name → state; null when stopped. */
+  network: z.record(z.string(), NicState).nullable(),
+});
+export type InstanceState = z.infer<typeof InstanceState>;
+
+export const InstanceReport = z.object({
+  project: z.string(),
+  name: z.string(),
+  status: InstanceStatus,
+  state: InstanceState.nullable(),
+});
+export type InstanceReport = z.infer<typeof InstanceReport>;
+
+/** What the host is: changes seldom. Shown in `lxc info` and used by placement. */
+export const HostResources = z.object({
+  architecture: z.string(),
+  kernel: z.string(),
+  kernelVersion: z.string(),
+  osName: z.string(),
+  osVersion: z.string(),
+  lxcVersion: z.string(),
+  cpuCount: z.number().int(),
+  memoryTotalBytes: z.number(),
+  /** Usable storage drivers with their tools' versions. */
+  storageDrivers: z.array(z.object({ name: z.string(), version: z.string() })),
+  /** Host interfaces that Longshore does not manage. */
+  interfaces: z.array(
+    z.object({ name: z.string(), type: z.enum(['physical', 'bridge', 'vlan', 'bond', 'unknown']), hwaddr: z.string() }),
+  ),
+  /** The host's own addresses, for `lxc info` and the member's URL. */
+  addresses: z.array(z.string()),
+});
+export type HostResources = z.infer<typeof HostResources>;
+
+/** What placement looks at. CPU load is the one-minute average. */
+export const HostLoad = z.object({
+  memoryTotalBytes: z.number(),
+  memoryAvailableBytes: z.number(),
+  cpuCount: z.number().int(),
+  cpuLoad: z.number(),
+});
+export type HostLoad = z.infer<typeof HostLoad>;

@@ -1,0 +1,112 @@
+/**
+ * The Durable Objects as services see them: one interface, so that services never name a namespace or a stub.
+ * `client.ts` implements it over RPC.
+ */
+import type { Command, CommandName, CommandParams } from '#protocol/commands.ts';
+import type { HostLoad } from '#protocol/inventory.ts';
+import type { QueryName, QueryParams, QueryResult } from '#protocol/queries.ts';
+
+/** An event as LXD's sockets carry it (lxd-api 3.3). `metadata` is an API operation or a lifecycle object. */
+export interface ClusterEvent {
+  type: 'operation' | 'lifecycle' | 'logging';
+  timestamp: string;
+  location: string;
+  /** Absent: every listener gets it. */
+  project?: string;
+  metadata: Record<string, unknown>;
+}
+
+export interface PlacementRequest {
+  instanceId: string;
+  project: string;
+  name: string;
+  architecture: string;
+  pool: string;
+  networks: string[];
+  imageFingerprint: string | null;
+  memoryBytes: number;
+  /** `--target`: a member's name, `@group`, or null. */
+  target: string | null;
+}
+
+export interface Rejection {
+  member: string;
+  reason: string;
+}
+
+export interface Placement {
+  member: string;
+  scores: { member: string; score: number }[];
+  rejections: Rejection[];
+}
+
+export interface MemberPresence {
+  member: string;
+  online: boolean;
+  load: HostLoad | null;
+}
+
+/** What opens a Stream object: who may connect to it. */
+export interface StreamOpening {
+  id: string;
+  member: string;
+  kind: 'exec' | 'file';
+  /** exec: fd name ('0', '1', '2', 'control') → SHA-256 hex of its secret. */
+  fds: Record<string, string>;
+  interactive: boolean;
+}
+
+export interface Objects {
+  cluster: {
+    /** Picks a member and reserves there until `settle`, or for 30 s. Throws `AppError` (404, 403, 503) when none can take it. */
+    place(request: PlacementRequest): Promise<Placement>;
+    /** The instance's row is written, or will never be. */
+    settle(instanceId: string): Promise<void>;
+    publish(events: ClusterEvent[]): Promise<void>;
+    /** Resolves when an event with a final status of this operation passes, or after `timeoutMs`. Look again afterwards. */
+    waitOperation(id: string, timeoutMs: number): Promise<void>;
+    /** The events websocket: the upgrade request with what the caller may see. */
+    connectEvents(request: Request, filter: EventFilter): Promise<Response>;
+  };
+  links: {
+    /** The commands are in libSQL already; sends them when the member is connected, else they wait there. */
+    deliver(member: string, commands: Command[]): Promise<void>;
+    /** Asks the member to stop a command it has accepted. */
+    cancel(member: string, commandId: string): Promise<void>;
+    /** Throws `unavailable` when the member is away or silent for `timeoutMs`; the member's own `AppError` otherwise. */
+    query<N extends QueryName>(
+      member: string,
+      name: N,
+      params: QueryParams<N>,
+      timeoutMs?: number,
+    ): Promise<QueryResult<N>>;
+    presence(): Promise<MemberPresence[]>;
+    /** The agent's link upgrade, routed to the member's shard. */
+    connect(member: string, request: Request): Promise<Response>;
+    /** Closes the member's link with this reason (removed, key revoked). */
+    disconnect(member: string, reason: string): Promise<void>;
+  };
+  streams: {
+    open(opening: StreamOpening): Promise<void>;
+    /** A client's or the agent's websocket for this stream; the object checks the secret or the member. */
+    connect(id: string, request: Request): Promise<Response>;
+    /**
+     * A file transfer: `body` is the content for a put, the response carries the content of a get. The agent is told by
+     * `links.query('file.open')`, at the same time. The answer's head is in the header `x-file-head` as JSON.
+     */
+    transfer(id: string, body: ReadableStream<Uint8Array> | null): Promise<Response>;
+    abort(id: string, reason: string): Promise<void>;
+  };
+}
+
+export interface EventFilter {
+  types: string[] | null;
+  /** Null: all projects. */
+  project: string | null;
+  admin: boolean;
+}
+
+/** A command before it has an id. */
+export type NewCommand = {
+  [N in CommandName]: { member: string; name: N; params: CommandParams<N> };
+}[CommandName];

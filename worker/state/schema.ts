@@ -1,0 +1,295 @@
+/**
+ * The tables. One writer: `worker/state`. Desired state (what users asked for) and reported state (what agents said) stand
+ * in the same row where one belongs to the other; `docs/storage-schema.md` says who deletes each row.
+ * JSON columns hold camelCase or LXD maps, never API objects. Times are UTC ISO strings.
+ */
+import { sql } from 'drizzle-orm';
+import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core';
+import type { HostResources, InstanceState } from '#protocol/inventory.ts';
+import type { Device } from '#worker/domain/config.ts';
+
+type Config = Record<string, string>;
+type Devices = Record<string, Device>;
+
+const json = <T>(name: string) => text(name, { mode: 'json' }).$type<T>();
+
+/** Cluster-wide server configuration; `core.trust_password` holds a salted hash. */
+export const serverConfig = sqliteTable('server_config', {
+  key: text('key').primaryKey(),
+  value: text('value').notNull(),
+});
+
+export const projects = sqliteTable('projects', {
+  name: text('name').primaryKey(),
+  description: text('description').notNull().default(''),
+  config: json<Config>('config').notNull(),
+});
+
+/** The trust store. */
+export const certificates = sqliteTable('certificates', {
+  fingerprint: text('fingerprint').primaryKey(),
+  type: text('type', { enum: ['client', 'server', 'metrics'] }).notNull(),
+  name: text('name').notNull(),
+  restricted: integer('restricted', { mode: 'boolean' }).notNull().default(false),
+  projects: json<string[]>('projects').notNull(),
+  certificate: text('certificate').notNull(),
+  createdAt: text('created_at').notNull(),
+});
+
+/** Join and certificate tokens: only the hash of the secret. A token lives as long as its operation runs. */
+export const tokens = sqliteTable(
+  'tokens',
+  {
+    operationId: text('operation_id').primaryKey(),
+    kind: text('kind', { enum: ['join', 'certificate'] }).notNull(),
+    secretHash: text('secret_hash').notNull(),
+    /** Join: the member's name. Certificate: the client's name. */
+    name: text('name').notNull(),
+    /** Certificate tokens: type, restriction and projects of the certificate it will add. */
+    grant: json<{ type: 'client' | 'metrics'; restricted: boolean; projects: string[] }>('grant'),
+    expiresAt: text('expires_at'),
+    usedAt: text('used_at'),
+    /** Join: the key that used it, so that the same joiner may repeat. */
+    usedBy: text('used_by'),
+  },
+  (t) => [uniqueIndex('tokens_secret').on(t.secretHash)],
+);
+
+export const members = sqliteTable(
+  'members',
+  {
+    name: text('name').primaryKey(),
+    /** Ed25519 public key, SPKI DER in base64. */
+    publicKey: text('public_key').notNull(),
+    description: text('description').notNull().default(''),
+    failureDomain: text('failure_domain').notNull().default('default'),
+    roles: json<string[]>('roles').notNull(),
+    groups: json<string[]>('groups').notNull(),
+    config: json<Config>('config').notNull(),
+    architecture: text('architecture').notNull(),
+    state: text('state', { enum: ['Created', 'Evacuated'] })
+      .notNull()
+      .default('Created'),
+    /** Reported: written by Links when it changes, never per heartbeat. */
+    online: integer('online', { mode: 'boolean' }).notNull().default(false),
+    statusReason: text('status_reason').notNull().default(''),
+    statusChangedAt: text('status_changed_at').notNull(),
+    epoch: integer('epoch').notNull().default(0),
+    processId: text('process_id').notNull().default(''),
+    agentVersion: text('agent_version').notNull().default(''),
+    protocol: integer('protocol').notNull().default(0),
+    resources: json<HostResources>('resources').notNull(),
+    createdAt: text('created_at').notNull(),
+  },
+  (t) => [uniqueIndex('members_public_key').on(t.publicKey)],
+);
+
+export const clusterGroups = sqliteTable('cluster_groups', {
+  name: text('name').primaryKey(),
+  description: text('description').notNull().default(''),
+});
+
+export const instances = sqliteTable(
+  'instances',
+  {
+    id: text('id').primaryKey(),
+    project: text('project').notNull(),
+    name: text('name').notNull(),
+    type: text('type', { enum: ['container'] }).notNull(),
+    member: text('member').notNull(),
+    architecture: text('architecture').notNull(),
+    description: text('description').notNull().default(''),
+    ephemeral: integer('ephemeral', { mode: 'boolean' }).notNull().default(false),
+    stateful: integer('stateful', { mode: 'boolean' }).notNull().default(false),
+    profiles: json<string[]>('profiles').notNull(),
+    config: json<Config>('config').notNull(),
+    devices: json<Devices>('devices').notNull(),
+    /** Pool of the root disk, resolved at creation: where its volume is. */
+    pool: text('pool').notNull(),
+    /** Bytes of memory that placement counts for it (0: no limit set). */
+    memoryBytes: integer('memory_bytes').notNull().default(0),
+    status: text('status', { enum: ['Running', 'Stopped', 'Frozen', 'Error'] }).notNull(),
+    state: json<InstanceState>('state'),
+    /** When the agent last reported it. */
+    stateAt: text('state_at'),
+    createdAt: text('created_at').notNull(),
+    lastUsedAt: text('last_used_at'),
+  },
+  (t) => [uniqueIndex('instances_name').on(t.project, t.name), index('instances_member').on(t.member)],
+);
+
+export const profiles = sqliteTable(
+  'profiles',
+  {
+    project: text('project').notNull(),
+    name: text('name').notNull(),
+    description: text('description').notNull().default(''),
+    config: json<Config>('config').notNull(),
+    devices: json<Devices>('devices').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.project, t.name] })],
+);
+
+/** One part of an image's content in the BlobStore. */
+export type ImagePart = { name: 'unified' | 'metadata' | 'rootfs'; key: string; sizeBytes: number; filename: string };
+
+export const images = sqliteTable(
+  'images',
+  {
+    project: text('project').notNull(),
+    fingerprint: text('fingerprint').notNull(),
+    /** `pending` until a member has read its metadata; pending ones are not shown. */
+    status: text('status', { enum: ['pending', 'ready'] }).notNull(),
+    type: text('type', { enum: ['container', 'virtual-machine'] }).notNull(),
+    architecture: text('architecture').notNull(),
+    filename: text('filename').notNull(),
+    sizeBytes: integer('size_bytes').notNull(),
+    public: integer('public', { mode: 'boolean' }).notNull().default(false),
+    cached: integer('cached', { mode: 'boolean' }).notNull().default(false),
+    autoUpdate: integer('auto_update', { mode: 'boolean' }).notNull().default(false),
+    properties: json<Config>('properties').notNull(),
+    profiles: json<string[]>('profiles').notNull(),
+    parts: json<ImagePart[]>('parts').notNull(),
+    createdAt: text('created_at').notNull(),
+    uploadedAt: text('uploaded_at').notNull(),
+    lastUsedAt: text('last_used_at'),
+    expiresAt: text('expires_at'),
+  },
+  (t) => [primaryKey({ columns: [t.project, t.fingerprint] })],
+);
+
+export const imageAliases = sqliteTable(
+  'image_aliases',
+  {
+    project: text('project').notNull(),
+    name: text('name').notNull(),
+    description: text('description').notNull().default(''),
+    fingerprint: text('fingerprint').notNull(),
+  },
+  (t) => [
+    primaryKey({ columns: [t.project, t.name] }),
+    index('image_aliases_fingerprint').on(t.project, t.fingerprint),
+  ],
+);
+
+/** `Pending` is LXD's first phase: defined on some members, the final call not made yet. */
+const RESOURCE_STATUS = ['Pending', 'Created', 'Errored'] as const;
+
+export const storagePools = sqliteTable('storage_pools', {
+  name: text('name').primaryKey(),
+  driver: text('driver', { enum: ['zfs', 'btrfs', 'dir'] }).notNull(),
+  description: text('description').notNull().default(''),
+  config: json<Config>('config').notNull(),
+  status: text('status', { enum: RESOURCE_STATUS }).notNull(),
+});
+
+export const storagePoolMembers = sqliteTable(
+  'storage_pool_members',
+  {
+    pool: text('pool').notNull(),
+    member: text('member').notNull(),
+    /** Member-specific keys: source, size, zfs.pool_name, volatile.initial_source. */
+    config: json<Config>('config').notNull(),
+    status: text('status', { enum: RESOURCE_STATUS }).notNull(),
+    message: text('message').notNull().default(''),
+  },
+  (t) => [primaryKey({ columns: [t.pool, t.member] }), index('storage_pool_members_member').on(t.member)],
+);
+
+export const networks = sqliteTable('networks', {
+  name: text('name').primaryKey(),
+  type: text('type', { enum: ['bridge'] }).notNull(),
+  description: text('description').notNull().default(''),
+  config: json<Config>('config').notNull(),
+  status: text('status', { enum: RESOURCE_STATUS }).notNull(),
+});
+
+export const networkMembers = sqliteTable(
+  'network_members',
+  {
+    network: text('network').notNull(),
+    member: text('member').notNull(),
+    /** Member-specific keys, and the addresses that the member got where the network says `auto`. */
+    config: json<Config>('config').notNull(),
+    status: text('status', { enum: RESOURCE_STATUS }).notNull(),
+    message: text('message').notNull().default(''),
+  },
+  (t) => [primaryKey({ columns: [t.network, t.member] }), index('network_members_member').on(t.member)],
+);
+
+export const operations = sqliteTable(
+  'operations',
+  {
+    id: text('id').primaryKey(),
+    project: text('project').notNull(),
+    class: text('class', { enum: ['task', 'websocket', 'token'] }).notNull(),
+    description: text('description').notNull(),
+    /** LXD's status code: 105 pending, 103 running, 104 cancelling, 200 success, 400 failure, 401 cancelled. */
+    status: integer('status').notNull(),
+    /** Kind → URLs, as the API shows them. */
+    resources: json<Record<string, string[]>>('resources'),
+    metadata: json<Record<string, unknown>>('metadata'),
+    mayCancel: integer('may_cancel', { mode: 'boolean' }).notNull(),
+    err: text('err').notNull().default(''),
+    location: text('location').notNull(),
+    createdAt: text('created_at').notNull(),
+    updatedAt: text('updated_at').notNull(),
+  },
+  (t) => [index('operations_status').on(t.status), index('operations_updated').on(t.updatedAt)],
+);
+
+/** What members were asked to do. `operationId` is null for work that only converges a member. */
+export const commands = sqliteTable(
+  'commands',
+  {
+    id: text('id').primaryKey(),
+    operationId: text('operation_id'),
+    member: text('member').notNull(),
+    name: text('name').notNull(),
+    params: json<unknown>('params').notNull(),
+    status: text('status', { enum: ['waiting', 'done', 'failed', 'cancelled'] }).notNull(),
+    /** Set by the batch that applied the result: only that batch's other statements take effect. */
+    appliedBy: text('applied_by'),
+    error: text('error').notNull().default(''),
+    createdAt: text('created_at').notNull(),
+    finishedAt: text('finished_at'),
+  },
+  (t) => [index('commands_waiting').on(t.member, t.status), index('commands_operation').on(t.operationId)],
+);
+
+/** Lifecycle events, durable and in order. */
+export const events = sqliteTable('events', {
+  seq: integer('seq').primaryKey({ autoIncrement: true }),
+  project: text('project'),
+  location: text('location').notNull(),
+  timestamp: text('timestamp').notNull(),
+  metadata: json<{
+    action: string;
+    source: string;
+    context?: Record<string, unknown>;
+    requestor?: Record<string, string>;
+  }>('metadata').notNull(),
+});
+
+export const warnings = sqliteTable(
+  'warnings',
+  {
+    id: text('id').primaryKey(),
+    /** What makes it the same warning again: type, member and entity. */
+    dedupeKey: text('dedupe_key').notNull(),
+    type: text('type').notNull(),
+    severity: text('severity', { enum: ['low', 'moderate', 'high'] }).notNull(),
+    status: text('status', { enum: ['new', 'acknowledged', 'resolved'] }).notNull(),
+    count: integer('count').notNull().default(1),
+    location: text('location').notNull().default(''),
+    project: text('project').notNull().default(''),
+    entityUrl: text('entity_url').notNull().default(''),
+    lastMessage: text('last_message').notNull(),
+    firstSeenAt: text('first_seen_at').notNull(),
+    lastSeenAt: text('last_seen_at').notNull(),
+  },
+  (t) => [uniqueIndex('warnings_dedupe').on(t.dedupeKey), index('warnings_status').on(t.status)],
+);
+
+/** The control plane's clock, as SQL, for statements that need it. */
+export const nowSql = sql`strftime('%Y-%m-%dT%H:%M:%fZ', 'now')`;
