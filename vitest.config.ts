@@ -1,0 +1,63 @@
+import { cloudflareTest } from '@cloudflare/vitest-pool-workers';
+import { defineConfig } from 'vitest/config';
+
+const workerVars = {
+  LIBSQL_URL: 'http://db.invalid',
+  SIGNING_SECRET: 'bG9uZ3Nob3JlLXRlc3Qtc2lnbmluZy1zZWNyZXQtMzI=',
+  PUBLIC_ADDRESSES: '127.0.0.1:8443',
+  SERVER_CERTIFICATE: '',
+};
+
+// biome-ignore lint/style/noDefaultExport: vitest reads the default export
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['test/{protocol,worker-unit,agent,selfhost}/**/*.test.ts'],
+          exclude: ['**/*.root.test.ts'],
+        },
+      },
+      {
+        plugins: [
+          cloudflareTest({
+            wrangler: { configPath: './wrangler.toml' },
+            miniflare: { bindings: workerVars, cf: false },
+          }),
+        ],
+        test: { name: 'worker', include: ['test/worker/**/*.test.ts'] },
+      },
+      {
+        // Real tools, as root: file systems, containers, bridges. One after another: they share the kernel.
+        test: {
+          name: 'root',
+          include: ['test/**/*.root.test.ts'],
+          fileParallelism: false,
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
+          name: 'integration',
+          include: ['test/integration/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        // The stock client against a three-host cluster that one global set-up makes.
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          globalSetup: ['test/harness/global-setup.ts'],
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 300_000,
+        },
+      },
+    ],
+  },
+});
