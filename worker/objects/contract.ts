@@ -63,6 +63,8 @@ export interface Objects {
     /** The instance's row is written, or will never be. */
     settle(instanceId: string): Promise<void>;
     publish(events: ClusterEvent[]): Promise<void>;
+    /** Progress lines of a running command: shown in its operation's events, not written. */
+    progress(commandId: string, metadata: Record<string, string>): Promise<void>;
     /** Resolves when an event with a final status of this operation passes, or after `timeoutMs`. Look again afterwards. */
     waitOperation(id: string, timeoutMs: number): Promise<void>;
     /** The events websocket: the upgrade request with what the caller may see. */

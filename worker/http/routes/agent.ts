@@ -1,0 +1,92 @@
+/**
+ * What agents talk to, outside LXD's API: the link, streams, image content, and the join. Answers and errors are plain JSON
+ * (`{error: {code, message}}`). The link proves its member by the handshake, the join by its token, the rest by the session.
+ */
+import type { Context as HonoContext } from 'hono';
+import { ZodError } from 'zod';
+import { AppError, badRequest, forbidden, notFound, toWireError } from '#protocol/errors.ts';
+import { type JoinAnswer, JoinRequest, joinPayload } from '#protocol/join.ts';
+import { checkMemberName, isFingerprint } from '#protocol/names.ts';
+import { verifyEd25519 } from '#worker/lib/ed25519.ts';
+import { bearerToken, verifySession } from '#worker/lib/session.ts';
+import { openImagePart } from '#worker/services/image-content.ts';
+import { consumeJoinToken } from '#worker/services/join.ts';
+import { serverFingerprint } from '#worker/services/server-certificate.ts';
+import { type AppBindings, buildContext } from '../context.ts';
+import type { App } from '../route.ts';
+
+type Handler = (c: HonoContext<AppBindings>) => Promise<Response>;
+
+/** A join request is small; anything larger is not one. */
+const JOIN_LIMIT_BYTES = 64 * 1024;
+
+export function agentRoutes(app: App): void {
+  app.get('/agent/link', guarded(connectLink));
+  app.get('/agent/stream/:id', guarded(connectStream));
+  app.get('/agent/images/:fingerprint/:part', guarded(sendImagePart));
+  app.post('/agent/join', guarded(join));
+}
+
+/** Errors become their status and wire form; anything unexpected is logged and blank. */
+function guarded(handler: Handler): Handler {
+  return async (c) => {
+    try {
+      return await handler(c);
+    } catch (error) {
+      const known = error instanceof ZodError ? badRequest('The request is not of the expected form') : error;
+      if (!(known instanceof AppError)) {
+        buildContext(c).log.error('agent.request.failed', { path: new URL(c.req.url).pathname, error: String(error) });
+      }
+      const wire = toWireError(known);
+      return Response.json({ error: wire }, { status: known instanceof AppError ? known.status : 500 });
+    }
+  };
+}
+
+const connectLink: Handler = async (c) => {
+  const member = c.req.query('member') ?? '';
+  if (c.req.header('upgrade')?.toLowerCase() !== 'websocket') throw badRequest('Missing or invalid upgrade header');
+  if (checkMemberName(member) !== null) throw badRequest('No such member name');
+  return buildContext(c).objects.links.connect(member, c.req.raw);
+};
+
+const connectStream: Handler = async (c) => {
+  const { member } = await session(c);
+  const headers = new Headers(c.req.raw.headers);
+  headers.set('x-longshore-member', member);
+  return buildContext(c).objects.streams.connect(c.req.param('id') ?? '', new Request(c.req.raw, { headers }));
+};
+
+const sendImagePart: Handler = async (c) => {
+  await session(c);
+  const { fingerprint = '', part = '' } = c.req.param();
+  if (!isFingerprint(fingerprint)) throw notFound('Image');
+  const content = await openImagePart(buildContext(c), fingerprint, part);
+  return new Response(content.body, {
+    headers: { 'content-type': 'application/octet-stream', 'content-length': String(content.sizeBytes) },
+  });
+};
+
+const join: Handler = async (c) => {
+  const text = await c.req.text();
+  if (text.length > JOIN_LIMIT_BYTES) throw new AppError('too_large', 'The request is too large');
+  const request = JoinRequest.parse(JSON.parse(text || 'null'));
+  const ctx = buildContext(c);
+  const expected = await serverFingerprint(ctx.vars);
+  if (expected !== null && expected !== request.fingerprint) {
+    throw forbidden('The certificate that the joining host saw is not this cluster’s');
+  }
+  if (!(await verifyEd25519(request.publicKey, request.signature, joinPayload(request)))) {
+    throw forbidden('The signature does not fit the public key');
+  }
+  const { member } = await consumeJoinToken(ctx, request);
+  const answer: JoinAnswer = { member, clusterCertificate: ctx.vars.serverCertificate };
+  return Response.json(answer);
+};
+
+async function session(c: HonoContext<AppBindings>): Promise<{ member: string }> {
+  const token = bearerToken(c.req.raw);
+  const verified = token === null ? null : await verifySession(c.env, token);
+  if (verified === null) throw new AppError('unauthorized', 'No valid session');
+  return verified;
+}

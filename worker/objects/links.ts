@@ -1,0 +1,421 @@
+/**
+ * Links: holds the agents' websockets of its shard, delivers commands, takes results, judges presence.
+ *
+ * Invariants. A command is in libSQL before it is sent and is read again at every hello, so nothing is lost when this object
+ * goes. Identity lives in a socket's attachment and is set once, after the handshake; results and inventory count only for
+ * that member. At most one socket of a member is `up`: the newest. Memory is a cache: queries in flight, last frames.
+ */
+import { DurableObject } from 'cloudflare:workers';
+import type { Command } from '#protocol/commands.ts';
+import { toWireError, unavailable, type WireError } from '#protocol/errors.ts';
+import {
+  AgentFrame,
+  type ControlFrame,
+  FRAME_LIMIT_BYTES,
+  HEARTBEAT_REQUEST,
+  HEARTBEAT_RESPONSE,
+  SILENCE_LIMIT_MS,
+} from '#protocol/frames.ts';
+import type { HostLoad } from '#protocol/inventory.ts';
+import type { QueryName } from '#protocol/queries.ts';
+import { PROTOCOL_VERSION } from '#protocol/version.ts';
+import { createBlobStore } from '#worker/blobs/index.ts';
+import { type Env, parseVars } from '#worker/env.ts';
+import { createLogger, type Logger } from '#worker/lib/log.ts';
+import { issueSession, SESSION_RENEW_MS } from '#worker/lib/session.ts';
+import { applyResult, listWaitingCommands } from '#worker/state/commands.ts';
+import { type Db, openDb } from '#worker/state/db.ts';
+import type { Followup } from '#worker/state/followup.ts';
+import { applyInventory } from '#worker/state/inventory.ts';
+import { findMember, listMembers, recordHello, setOffline, setResources } from '#worker/state/members.ts';
+import { recordWarning } from '#worker/state/warnings.ts';
+import { createObjects } from './client.ts';
+import type { MemberPresence, Objects } from './contract.ts';
+import { judgeHello } from './handshake.ts';
+import { awayDeadline, judgePresence, type SocketView } from './presence.ts';
+
+type QueryAnswer = { ok: true; result: unknown } | { ok: false; error: WireError };
+
+interface Attachment {
+  member: string;
+  phase: 'challenge' | 'up' | 'closed';
+  nonce: string;
+  connectedMs: number;
+  sessionMs: number;
+  load: HostLoad | null;
+}
+
+/** Close codes of ours (4000-4999 are free for applications). */
+const CLOSE_REPLACED = 4001;
+const CLOSE_SILENT = 4002;
+const CLOSE_REFUSED = 4003;
+const CLOSE_RETRY = 4004;
+
+const memberTag = (member: string) => `member:${member}`;
+
+export class Links extends DurableObject<Env> {
+  readonly #db: Db;
+  readonly #objects: Objects;
+  readonly #log: Logger;
+  readonly #shards: number;
+  readonly #queries = new Map<string, { member: string; resolve: (answer: QueryAnswer) => void }>();
+  readonly #lastFrameMs = new Map<string, number>();
+  readonly #away = new Map<string, number>();
+  /** One member's results and reports are applied in the order they came. */
+  readonly #turns = new Map<string, Promise<void>>();
+  #reconciled = false;
+
+  constructor(ctx: DurableObjectState, env: Env) {
+    super(ctx, env);
+    const vars = parseVars(env);
+    this.#db = openDb(env);
+    this.#objects = createObjects(env, vars);
+    this.#log = createLogger(vars.logLevel, { object: 'links' });
+    this.#shards = vars.linkShards;
+    ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
+  }
+
+  /** The agent's upgrade. The route has checked nothing but the name's form: the handshake proves who it is. */
+  override async fetch(request: Request): Promise<Response> {
+    const member = new URL(request.url).searchParams.get('member') ?? '';
+    const { 0: client, 1: server } = new WebSocketPair();
+    const nonce = crypto.randomUUID() + crypto.randomUUID();
+    this.ctx.acceptWebSocket(server, [memberTag(member)]);
+    attach(server, { member, phase: 'challenge', nonce, connectedMs: Date.now(), sessionMs: 0, load: null });
+    send(server, { type: 'challenge', nonce, protocol: PROTOCOL_VERSION });
+    await this.#wakeAt(Date.now() + SILENCE_LIMIT_MS);
+    return new Response(null, { status: 101, webSocket: client });
+  }
+
+  /** Sends commands to the member's link; without one they wait in libSQL. */
+  async deliver(member: string, commands: Command[]): Promise<void> {
+    const socket = this.#up(member);
+    if (socket === undefined) return;
+    for (const command of commands) send(socket, { type: 'command', ...command });
+  }
+
+  async cancel(member: string, id: string): Promise<void> {
+    const socket = this.#up(member);
+    if (socket !== undefined) send(socket, { type: 'cancel', id });
+  }
+
+  /** Never throws: errors do not keep their class across RPC. */
+  async query(member: string, name: QueryName, params: unknown, timeoutMs: number): Promise<QueryAnswer> {
+    const socket = this.#up(member);
+    if (socket === undefined) return { ok: false, error: away(member) };
+    const id = crypto.randomUUID();
+    return new Promise((resolve) => {
+      const settle = (answer: QueryAnswer) => {
+        clearTimeout(timer);
+        this.#queries.delete(id);
+        resolve(answer);
+      };
+      const timer = setTimeout(() => settle({ ok: false, error: away(member) }), timeoutMs);
+      this.#queries.set(id, { member, resolve: settle });
+      send(socket, { type: 'query', id, name, params });
+    });
+  }
+
+  async presence(): Promise<MemberPresence[]> {
+    const now = Date.now();
+    return this.#sockets()
+      .filter(({ view }) => view.phase === 'up' && view.lastSeenMs + SILENCE_LIMIT_MS > now)
+      .map(({ attachment }) => ({ member: attachment.member, online: true, load: attachment.load }));
+  }
+
+  /** The member was removed or must not speak any more. */
+  async disconnect(member: string, reason: string): Promise<void> {
+    for (const socket of this.ctx.getWebSockets(memberTag(member))) {
+      this.#refuse(socket, { code: 'forbidden', message: reason }, false);
+    }
+    this.#away.delete(member);
+  }
+
+  override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    const attachment = attachmentOf(socket);
+    if (attachment === null || attachment.phase === 'closed') return;
+    const frame = parseFrame(message);
+    if ('error' in frame) {
+      this.#log.warn('link.frame.bad', { member: attachment.member, reason: frame.error.message });
+      send(socket, { type: 'error', error: frame.error });
+      return;
+    }
+    if (attachment.phase === 'challenge') {
+      if (frame.frame.type === 'hello') await this.#hello(socket, attachment, frame.frame);
+      else this.#refuse(socket, { code: 'forbidden', message: 'Expected a hello' }, true);
+      return;
+    }
+    this.#lastFrameMs.set(attachment.member, Date.now());
+    await this.#take(socket, attachment, frame.frame);
+  }
+
+  override async webSocketClose(socket: WebSocket, code: number): Promise<void> {
+    // 1005, 1006 and 1015 are never on the wire and cannot be answered.
+    if (![1005, 1006, 1015].includes(code)) quietly(() => socket.close(code));
+    await this.#lost(socket);
+  }
+
+  override async webSocketError(socket: WebSocket): Promise<void> {
+    await this.#lost(socket);
+  }
+
+  /** One alarm for all deadlines: handshakes, silence, links that may still come back, sessions to renew. */
+  override async alarm(): Promise<void> {
+    try {
+      await this.#reconcile();
+      await this.#judge();
+      await this.#renewSessions();
+    } catch (error) {
+      this.#log.error('links.alarm.failed', { error: String(error) });
+      await this.#wakeAt(Date.now() + 1_000);
+    }
+  }
+
+  async #hello(socket: WebSocket, attachment: Attachment, hello: Extract<AgentFrame, { type: 'hello' }>) {
+    const { member, nonce } = attachment;
+    try {
+      const known = await findMember(this.#db, member);
+      const verdict = await judgeHello(hello, { member, nonce }, known);
+      if (!verdict.ok) {
+        this.#log.warn('link.refused', { member, reason: verdict.error.message });
+        if (verdict.stale) {
+          await recordWarning(this.#db, {
+            type: 'Cluster member identity used twice',
+            severity: 'high',
+            location: member,
+            message: verdict.error.message,
+            now: new Date().toISOString(),
+          });
+        }
+        this.#refuse(socket, toWireError(verdict.error), verdict.retry);
+        return;
+      }
+      const now = new Date().toISOString();
+      const { epoch, processId, version, protocol, resources } = hello;
+      const followup = await recordHello(this.#db, { member, epoch, processId, version, protocol, resources, now });
+      this.#replaceOlder(socket, member);
+      const session = await issueSession(this.env, member);
+      attach(socket, { ...attachment, phase: 'up', nonce: '', sessionMs: Date.now(), load: hello.load });
+      this.#away.delete(member);
+      this.#lastFrameMs.set(member, Date.now());
+      // It may have gone while libSQL was asked: then it is lost like any link.
+      if (socket.readyState !== WebSocket.OPEN) return await this.#lost(socket);
+      send(socket, { type: 'welcome', session, protocol: PROTOCOL_VERSION });
+      await this.#follow(followup);
+      // After `up`: whatever is written from now on is also sent by `deliver`; the agent ignores what it has already.
+      for (const command of await listWaitingCommands(this.#db, member)) send(socket, { type: 'command', ...command });
+    } catch (error) {
+      this.#log.error('link.hello.failed', { member, error: String(error) });
+      this.#refuse(socket, toWireError(error), true);
+    }
+  }
+
+  async #take(socket: WebSocket, attachment: Attachment, frame: AgentFrame): Promise<void> {
+    const { member } = attachment;
+    switch (frame.type) {
+      case 'answer':
+        if (this.#queries.get(frame.id)?.member === member)
+          this.#queries.get(frame.id)?.resolve(frame.outcome as QueryAnswer);
+        return;
+      case 'load':
+        attach(socket, { ...attachment, load: frame.load });
+        return;
+      case 'ack':
+        return;
+      case 'progress':
+        await this.#objects.cluster.progress(frame.id, frame.metadata);
+        return;
+      case 'error':
+        this.#log.warn('link.peer.error', { member, reason: frame.error.message });
+        return;
+      case 'hello':
+        send(socket, { type: 'error', error: { code: 'bad_request', message: 'The handshake is over' } });
+        return;
+      case 'resources':
+        return this.#inTurn(socket, member, () => setResources(this.#db, member, frame.resources));
+      case 'inventory':
+        return this.#inTurn(socket, member, async () => {
+          const now = new Date().toISOString();
+          await this.#follow(
+            await applyInventory(this.#db, { member, full: frame.full, instances: frame.instances, now }),
+          );
+        });
+      case 'result':
+        return this.#inTurn(socket, member, async () => {
+          const { id, outcome } = frame;
+          const applied = await applyResult(this.#db, { member, id, outcome, now: new Date().toISOString() });
+          if (!applied.known) this.#log.warn('link.result.unknown', { member, commandId: id });
+          await this.#follow(applied);
+          send(socket, { type: 'result-ack', id });
+        });
+    }
+  }
+
+  /**
+   * Runs `work` after the member's earlier ones. When it cannot be done (database away) the whole link is dropped: the
+   * agent comes back and sends again what was not acknowledged.
+   */
+  #inTurn(socket: WebSocket, member: string, work: () => Promise<void>): Promise<void> {
+    const turn = (this.#turns.get(member) ?? Promise.resolve()).then(async () => {
+      try {
+        await work();
+      } catch (error) {
+        this.#log.error('link.apply.failed', { member, error: String(error) });
+        quietly(() => socket.close(CLOSE_RETRY, 'try again'));
+        await this.#lost(socket);
+      }
+    });
+    this.#turns.set(member, turn);
+    return turn;
+  }
+
+  async #follow(followup: Followup): Promise<void> {
+    await Promise.all([
+      followup.events.length > 0 ? this.#objects.cluster.publish(followup.events) : undefined,
+      ...followup.deliveries.map(({ member, commands }) => this.#objects.links.deliver(member, commands)),
+      ...(followup.blobs ?? []).map((key) => createBlobStore(this.env).delete(key)),
+    ]);
+  }
+
+  #replaceOlder(socket: WebSocket, member: string): void {
+    for (const other of this.ctx.getWebSockets(memberTag(member))) {
+      const attachment = attachmentOf(other);
+      if (other === socket || attachment?.phase !== 'up') continue;
+      attach(other, { ...attachment, phase: 'closed' });
+      quietly(() => other.close(CLOSE_REPLACED, 'replaced by a newer connection'));
+    }
+  }
+
+  #refuse(socket: WebSocket, error: WireError, retry: boolean): void {
+    const attachment = attachmentOf(socket);
+    quietly(() => send(socket, { type: 'refused', error, retry }));
+    if (attachment !== null) attach(socket, { ...attachment, phase: 'closed' });
+    quietly(() => socket.close(CLOSE_REFUSED, 'refused'));
+  }
+
+  async #lost(socket: WebSocket): Promise<void> {
+    const attachment = attachmentOf(socket);
+    if (attachment === null || attachment.phase !== 'up') return;
+    attach(socket, { ...attachment, phase: 'closed' });
+    const { member } = attachment;
+    for (const query of [...this.#queries.values()]) {
+      if (query.member === member) query.resolve({ ok: false, error: away(member) });
+    }
+    if (this.#up(member) !== undefined) return;
+    const deadline = awayDeadline(Date.now());
+    this.#away.set(member, deadline);
+    await this.#wakeAt(deadline);
+  }
+
+  /** After a start of this object: members that libSQL calls online but that have no link here get time to come back. */
+  async #reconcile(): Promise<void> {
+    if (this.#reconciled) return;
+    const deadline = Date.now() + SILENCE_LIMIT_MS;
+    for (const member of await listMembers(this.#db)) {
+      const mine = shardOf(member.name, this.#shards) === this.#index();
+      if (mine && member.online && this.#up(member.name) === undefined && !this.#away.has(member.name)) {
+        this.#away.set(member.name, deadline);
+      }
+    }
+    this.#reconciled = true;
+  }
+
+  async #judge(): Promise<void> {
+    const sockets = this.#sockets();
+    const judgement = judgePresence(
+      Date.now(),
+      sockets.map(({ view }) => view),
+      this.#away,
+    );
+    for (const index of judgement.close) {
+      const entry = sockets[index];
+      if (entry === undefined) continue;
+      attach(entry.socket, { ...entry.attachment, phase: 'closed' });
+      quietly(() => entry.socket.close(CLOSE_SILENT, 'silent'));
+    }
+    for (const { member, reason } of judgement.offline) {
+      this.#log.warn('member.offline', { member, reason });
+      await this.#follow(await setOffline(this.#db, { member, reason, now: new Date().toISOString() }));
+      this.#away.delete(member);
+    }
+    if (judgement.nextMs !== null) await this.#wakeAt(judgement.nextMs);
+  }
+
+  async #renewSessions(): Promise<void> {
+    const now = Date.now();
+    for (const { socket, attachment } of this.#sockets()) {
+      if (attachment.phase !== 'up' || now - attachment.sessionMs < SESSION_RENEW_MS) continue;
+      send(socket, { type: 'session', session: await issueSession(this.env, attachment.member) });
+      attach(socket, { ...attachment, sessionMs: now });
+    }
+  }
+
+  #up(member: string): WebSocket | undefined {
+    return this.ctx
+      .getWebSockets(memberTag(member))
+      .find((socket) => socket.readyState === WebSocket.OPEN && attachmentOf(socket)?.phase === 'up');
+  }
+
+  #sockets(): { socket: WebSocket; attachment: Attachment; view: SocketView }[] {
+    return this.ctx.getWebSockets().flatMap((socket) => {
+      const attachment = attachmentOf(socket);
+      if (attachment === null || attachment.phase === 'closed') return [];
+      const heartbeat = this.ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? 0;
+      const frame = this.#lastFrameMs.get(attachment.member) ?? 0;
+      const { member, phase, connectedMs } = attachment;
+      const lastSeenMs = Math.max(heartbeat, connectedMs, phase === 'up' ? frame : 0);
+      return [{ socket, attachment, view: { member, phase, connectedMs, lastSeenMs } }];
+    });
+  }
+
+  #index(): number {
+    return Number((this.ctx.id.name ?? 'links-0').replace('links-', ''));
+  }
+
+  async #wakeAt(timeMs: number): Promise<void> {
+    const current = await this.ctx.storage.getAlarm();
+    if (current === null || current > timeMs) await this.ctx.storage.setAlarm(timeMs);
+  }
+}
+
+/** The shard that holds a member's link. Never changes for a name as long as `LINK_SHARDS` stays. */
+export function shardOf(member: string, shards: number): number {
+  let hash = 2166136261;
+  for (const char of new TextEncoder().encode(member)) hash = Math.imul(hash ^ char, 16777619) >>> 0;
+  return hash % shards;
+}
+
+const away = (member: string): WireError => toWireError(unavailable(`Cluster member "${member}" is offline`));
+
+function attach(socket: WebSocket, attachment: Attachment): void {
+  socket.serializeAttachment(attachment);
+}
+
+function attachmentOf(socket: WebSocket): Attachment | null {
+  // Only `attach` writes attachments of this object's sockets.
+  return socket.deserializeAttachment() as Attachment | null;
+}
+
+function send(socket: WebSocket, frame: ControlFrame): void {
+  socket.send(JSON.stringify(frame));
+}
+
+function parseFrame(message: string | ArrayBuffer): { frame: AgentFrame } | { error: WireError } {
+  if (typeof message !== 'string') return { error: { code: 'bad_request', message: 'Frames are text' } };
+  if (message.length > FRAME_LIMIT_BYTES) return { error: { code: 'too_large', message: 'The frame is too large' } };
+  try {
+    const parsed = AgentFrame.safeParse(JSON.parse(message));
+    if (parsed.success) return { frame: parsed.data };
+    const issue = parsed.error.issues[0];
+    return { error: { code: 'bad_request', message: `Bad frame: ${issue?.path.join('.')}: ${issue?.message}` } };
+  } catch {
+    return { error: { code: 'bad_request', message: 'The frame is not JSON' } };
+  }
+}
+
+/** A socket that is closing already refuses to be closed or written to; that is no news. */
+function quietly(action: () => void): void {
+  try {
+    action();
+  } catch {}
+}

@@ -1,0 +1,366 @@
+/**
+ * Stream: joins the agent's socket of one exec or file transfer with its client's sockets or HTTP body.
+ *
+ * Invariants. Nothing here is durable: when the object goes, the sockets go, the agent kills what it ran and the command's
+ * result ends the operation. Bytes towards the agent and towards an HTTP body are bounded by credit windows. What an evicted
+ * object must still know of an idle session stands in the sockets' attachments.
+ */
+import { DurableObject } from 'cloudflare:workers';
+import {
+  AppError,
+  forbidden,
+  fromWireError,
+  notFound,
+  toWireError,
+  unavailable,
+  type WireError,
+} from '#protocol/errors.ts';
+import {
+  AgentStreamFrame,
+  CHANNEL_INPUT,
+  CHANNEL_STDERR,
+  CHANNEL_STDOUT,
+  CHUNK_BYTES,
+  type ControlStreamFrame,
+  encodeChunk,
+  type FileHead,
+} from '#protocol/stream.ts';
+import type { Env } from '#worker/env.ts';
+import { sha256Hex, timingSafeEqual } from '#worker/lib/crypto.ts';
+import type { StreamOpening } from './contract.ts';
+import { readControl } from './stream-control.ts';
+import { SendWindow } from './stream-window.ts';
+
+/** LXD's limit for exec's websockets; file transfers get the same for the agent's dial. */
+const CONNECT_LIMIT_MS = 5_000;
+/**
+ * Input that came before the program could take it. Client websockets know no back-pressure, so beyond this the session
+ * is ended rather than the object's memory (128 MB on the platform).
+ */
+const INPUT_LIMIT_BYTES = 48 * 1024 * 1024;
+
+type Attachment = { role: 'agent' } | { role: 'client'; fd: string; interactive: boolean };
+type Settle<T> = { resolve: (value: T) => void; reject: (error: unknown) => void };
+
+export class Stream extends DurableObject<Env> {
+  #opening: StreamOpening | null = null;
+  #used = new Set<string>();
+  #timer: ReturnType<typeof setTimeout> | null = null;
+  #failure: AppError | null = null;
+  readonly #window = new SendWindow();
+  /** Input for the agent in order; null is its end. */
+  #input: (Uint8Array | null)[] = [];
+  #inputBytes = 0;
+  #started = false;
+  #agentReady: Settle<WebSocket> | null = null;
+  #head: Settle<FileHead> | null = null;
+  #done: Settle<void> | null = null;
+  #body: WritableStreamDefaultWriter<Uint8Array> | null = null;
+
+  async open(opening: StreamOpening): Promise<void> {
+    this.#opening = opening;
+    this.#timer = setTimeout(() => this.#timeOut(), CONNECT_LIMIT_MS);
+  }
+
+  /** Ends the stream from our side: the agent kills what runs, waiting requests fail with `reason`. */
+  async abort(reason: string): Promise<void> {
+    this.#fail(unavailable(reason));
+  }
+
+  override async fetch(request: Request): Promise<Response> {
+    const url = new URL(request.url);
+    if (url.pathname === '/transfer') return this.#transfer(request);
+    if (url.pathname.startsWith('/agent/')) return this.#connectAgent(request);
+    return this.#connectClient(url.searchParams.get('secret') ?? '');
+  }
+
+  #connectAgent(request: Request): Response {
+    const opening = this.#opening;
+    if (opening === null || this.#failure !== null) return refusal(notFound('Stream'));
+    if (request.headers.get('x-longshore-member') !== opening.member) return refusal(forbidden());
+    if (this.#agent() !== undefined) return refusal(forbidden('The stream is connected already'));
+    const { response, socket } = this.#accept(['agent'], { role: 'agent' });
+    this.#agentReady?.resolve(socket);
+    this.#startWhenReady();
+    return response;
+  }
+
+  async #connectClient(secret: string): Promise<Response> {
+    const opening = this.#opening;
+    if (opening === null || this.#failure !== null) return refusal(notFound('Operation'));
+    const hash = await sha256Hex(secret);
+    const fd = Object.entries(opening.fds).find(([, expected]) => timingSafeEqual(expected, hash))?.[0];
+    if (fd === undefined || this.#used.has(fd)) return refusal(forbidden());
+    this.#used.add(fd);
+    const { response } = this.#accept([`fd:${fd}`], { role: 'client', fd, interactive: opening.interactive });
+    this.#startWhenReady();
+    return response;
+  }
+
+  #accept(tags: string[], attachment: Attachment): { response: Response; socket: WebSocket } {
+    const { 0: client, 1: server } = new WebSocketPair();
+    this.ctx.acceptWebSocket(server, tags);
+    server.serializeAttachment(attachment);
+    return { response: new Response(null, { status: 101, webSocket: client }), socket: server };
+  }
+
+  /** exec starts when the agent and every client socket that the start needs are there (lxd-api 7.2). */
+  #startWhenReady(): void {
+    const opening = this.#opening;
+    if (this.#started || opening?.kind !== 'exec') return;
+    const needed = opening.interactive ? ['0', 'control'] : ['0', '1', '2'];
+    if (this.#agent() === undefined || !needed.every((fd) => this.#used.has(fd))) return;
+    this.#begin();
+    this.#tell({ type: 'start' });
+    this.#pumpInput();
+  }
+
+  #begin(): void {
+    this.#started = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    const from = attachmentOf(socket);
+    if (from.role === 'agent') return this.#fromAgent(socket, message);
+    if (from.fd === 'control') {
+      const frame = readControl(message);
+      if (frame !== null) this.#tell(frame);
+      return;
+    }
+    if (from.fd !== '0') return;
+    if (typeof message !== 'string') this.#queueInput(new Uint8Array(message));
+    else if (message === '') this.#queueInput(null);
+    else this.#queueInput(new TextEncoder().encode(message));
+    this.#pumpInput();
+  }
+
+  async #fromAgent(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
+    if (typeof message !== 'string') return this.#chunk(socket, new Uint8Array(message));
+    const parsed = AgentStreamFrame.safeParse(parseJson(message));
+    if (!parsed.success) return;
+    const frame = parsed.data;
+    switch (frame.type) {
+      case 'credit':
+        this.#window.give(frame.bytes);
+        this.#pumpInput();
+        return;
+      case 'head':
+        this.#head?.resolve(frame.head);
+        return;
+      case 'end':
+        if (this.#body !== null) await this.#body.close().catch(() => {});
+        else this.#output(frame.channel)?.send('');
+        return;
+      case 'done':
+        this.#done?.resolve();
+        return;
+      case 'error':
+        this.#settleFailure(fromWireError(frame.error));
+        return;
+    }
+  }
+
+  /** Output of a program goes to its client socket, a file's content to the HTTP body; credit follows what was taken. */
+  async #chunk(agent: WebSocket, message: Uint8Array): Promise<void> {
+    const channel = message[0] ?? CHANNEL_STDOUT;
+    const bytes = message.subarray(1);
+    try {
+      if (this.#body !== null) await this.#body.write(bytes);
+      else this.#output(channel)?.send(bytes);
+    } catch {
+      tell(agent, { type: 'abort', reason: 'The client is gone' });
+      return;
+    }
+    if (bytes.length > 0) tell(agent, { type: 'credit', channel, bytes: bytes.length });
+  }
+
+  #output(channel: number): WebSocket | undefined {
+    const interactive = this.#client('0')?.attachment.interactive === true;
+    if (channel === CHANNEL_STDERR) return this.#client('2')?.socket;
+    return this.#client(interactive ? '0' : '1')?.socket;
+  }
+
+  #queueInput(bytes: Uint8Array | null): void {
+    this.#input.push(bytes);
+    this.#inputBytes += bytes?.length ?? 0;
+    if (this.#inputBytes > INPUT_LIMIT_BYTES)
+      this.#fail(new AppError('too_large', 'The input comes faster than it is read'));
+  }
+
+  #pumpInput(): void {
+    const agent = this.#agent();
+    // After an eviction the session goes on: what is connected has been started.
+    if (agent === undefined || (this.#opening !== null && !this.#started)) return;
+    while (this.#input.length > 0 && this.#window.free > 0) {
+      const next = this.#input.shift();
+      if (next === null || next === undefined) {
+        tell(agent, { type: 'end', channel: CHANNEL_INPUT });
+        continue;
+      }
+      this.#inputBytes -= next.length;
+      for (let at = 0; at < next.length; at += CHUNK_BYTES) {
+        agent.send(encodeChunk(CHANNEL_INPUT, next.subarray(at, at + CHUNK_BYTES)));
+      }
+      this.#window.take(next.length);
+    }
+  }
+
+  /** One file transfer: the request's body goes to the agent, the answer's body comes from it. */
+  async #transfer(request: Request): Promise<Response> {
+    try {
+      const agent = await this.#whenConnected();
+      this.#begin();
+      return request.method === 'PUT' ? await this.#put(agent, request.body) : await this.#get();
+    } catch (error) {
+      this.#fail(error instanceof AppError ? error : unavailable('The transfer broke off', error));
+      return refusal(error instanceof AppError ? error : unavailable('The transfer broke off'));
+    }
+  }
+
+  async #put(agent: WebSocket, body: ReadableStream<Uint8Array> | null): Promise<Response> {
+    const done = new Promise<void>((resolve, reject) => {
+      this.#done = { resolve, reject };
+    });
+    // Whoever fails first ends the transfer; the other must not be an unhandled rejection.
+    done.catch(() => {});
+    if (body !== null) await Promise.race([this.#sendBody(agent, body), done]);
+    tell(agent, { type: 'end', channel: CHANNEL_INPUT });
+    await done;
+    return new Response(null, { status: 204 });
+  }
+
+  async #sendBody(agent: WebSocket, body: ReadableStream<Uint8Array>): Promise<void> {
+    const reader = body.getReader({ mode: 'byob' });
+    for (let buffer = new Uint8Array(CHUNK_BYTES); ; ) {
+      await this.#window.ready();
+      const { done, value } = await reader.readAtLeast(CHUNK_BYTES, buffer);
+      if (value !== undefined && value.length > 0) {
+        this.#window.take(value.length);
+        agent.send(encodeChunk(CHANNEL_INPUT, value));
+        buffer = new Uint8Array(value.buffer.byteLength === CHUNK_BYTES ? value.buffer : new ArrayBuffer(CHUNK_BYTES));
+      }
+      if (done || value === undefined) return;
+    }
+  }
+
+  async #get(): Promise<Response> {
+    const head = await new Promise<FileHead>((resolve, reject) => {
+      this.#head = { resolve, reject };
+    });
+    const headers = { 'x-file-head': JSON.stringify(head) };
+    if (head.type !== 'file') return new Response(null, { headers });
+    const { readable, writable } = new FixedLengthStream(head.sizeBytes);
+    this.#body = writable.getWriter();
+    this.#tell({ type: 'start' });
+    return new Response(readable, { headers });
+  }
+
+  #whenConnected(): Promise<WebSocket> {
+    const agent = this.#agent();
+    if (agent !== undefined) return Promise.resolve(agent);
+    if (this.#failure !== null) return Promise.reject(this.#failure);
+    return new Promise((resolve, reject) => {
+      this.#agentReady = { resolve, reject };
+    });
+  }
+
+  override async webSocketClose(socket: WebSocket, code: number): Promise<void> {
+    if (![1005, 1006, 1015].includes(code)) quietly(() => socket.close(code));
+    this.#gone(socket);
+  }
+
+  override async webSocketError(socket: WebSocket): Promise<void> {
+    this.#gone(socket);
+  }
+
+  #gone(socket: WebSocket): void {
+    const who = attachmentOf(socket);
+    if (who.role === 'agent') {
+      this.#settleFailure(unavailable('The cluster member closed the stream'));
+      for (const client of this.ctx.getWebSockets()) {
+        // Without a status code: some clients take any other close for an error (lxd-api 7.1).
+        if (client !== socket) quietly(() => client.close());
+      }
+      return;
+    }
+    // The control socket is the client's life; a terminal's data socket is as good as it.
+    if (who.fd === 'control') this.#tell({ type: 'abort', reason: 'The client is gone' });
+    else if (who.fd === '0') {
+      this.#queueInput(null);
+      this.#pumpInput();
+    }
+  }
+
+  #timeOut(): void {
+    this.#fail(
+      this.#opening?.kind === 'exec'
+        ? new AppError('failed', 'Timed out waiting for websockets to connect')
+        : unavailable('The cluster member did not open the stream in time'),
+    );
+  }
+
+  #fail(error: AppError): void {
+    this.#failure ??= error;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#tell({ type: 'abort', reason: error.message });
+    this.#settleFailure(error);
+    for (const socket of this.ctx.getWebSockets()) {
+      if (attachmentOf(socket).role === 'client') quietly(() => socket.close());
+    }
+  }
+
+  #settleFailure(error: AppError): void {
+    this.#agentReady?.reject(error);
+    this.#head?.reject(error);
+    this.#done?.reject(error);
+    this.#body?.abort(error).catch(() => {});
+  }
+
+  #agent(): WebSocket | undefined {
+    return this.ctx.getWebSockets('agent').find((socket) => socket.readyState === WebSocket.OPEN);
+  }
+
+  #client(fd: string): { socket: WebSocket; attachment: Attachment & { role: 'client' } } | undefined {
+    for (const socket of this.ctx.getWebSockets(`fd:${fd}`)) {
+      const attachment = attachmentOf(socket);
+      if (attachment.role === 'client' && socket.readyState === WebSocket.OPEN) return { socket, attachment };
+    }
+    return undefined;
+  }
+
+  #tell(frame: ControlStreamFrame): void {
+    const agent = this.#agent();
+    if (agent !== undefined) tell(agent, frame);
+  }
+}
+
+function tell(agent: WebSocket, frame: ControlStreamFrame): void {
+  quietly(() => agent.send(JSON.stringify(frame)));
+}
+
+function attachmentOf(socket: WebSocket): Attachment {
+  // Every socket of this object got its attachment in `#accept`.
+  return socket.deserializeAttachment() as Attachment;
+}
+
+function refusal(error: AppError): Response {
+  const body: { error: WireError } = { error: toWireError(error) };
+  return Response.json(body, { status: error.status });
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** A socket that is closing already refuses to be closed or written to; that is no news. */
+function quietly(action: () => void): void {
+  try {
+    action();
+  } catch {}
+}
