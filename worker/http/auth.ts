@@ -1,0 +1,104 @@
+/**
+ * Who calls. A TLS client is its certificate's SHA-256, looked up in the trust store; proof that it holds the key is the
+ * handshake itself, done by the edge or the self-hosted front, which are the only ones that can set `request.cf`. A user of
+ * a host's local socket comes through that host's agent, with the agent's session token.
+ */
+import { z } from 'zod';
+import type { Env } from '#worker/env.ts';
+import { bearerToken, verifySession } from '#worker/lib/session.ts';
+import { certificateDates, pemToDer } from '#worker/lib/x509.ts';
+import type { Context, Principal } from '#worker/services/context.ts';
+import { findCertificate } from '#worker/state/certificates.ts';
+import { findMember } from '#worker/state/members.ts';
+
+/** The TLS peer, trusted or not: what `POST /1.0/certificates` may add. */
+export interface Peer {
+  fingerprint: string;
+  /** DER, when the front passes it. */
+  certificate: Uint8Array | null;
+}
+
+export interface Caller {
+  principal: Principal;
+  trusted: boolean;
+  /** A certificate of type `metrics`: good for `GET /1.0/metrics` only. */
+  metrics: boolean;
+  peer: Peer | null;
+}
+
+const Cf = z.object({
+  clientAddress: z.string().optional(),
+  tlsClientAuth: z
+    .object({
+      certPresented: z.string(),
+      certFingerprintSHA256: z.string(),
+      certRFC9440: z.string().optional(),
+    })
+    .optional(),
+});
+
+/** Never throws for bad credentials: these are an untrusted caller. Throws `unavailable` when the database is away. */
+export async function authenticate(request: Request, env: Env, ctx: Context): Promise<Caller> {
+  const cf = Cf.safeParse(Reflect.get(request, 'cf')).data;
+  const address = cf?.clientAddress ?? request.headers.get('cf-connecting-ip') ?? '';
+  const token = bearerToken(request);
+  if (token !== null) return (await localUser(request, env, ctx, token)) ?? untrusted(address, null);
+  const peer = cf === undefined ? null : readPeer(cf);
+  if (peer === null) return untrusted(address, null);
+  const row = await findCertificate(ctx.db, peer.fingerprint);
+  if (row === undefined || !isCurrent(row.certificate, ctx.now())) return untrusted(address, peer);
+  if (row.type === 'metrics') return { ...untrusted(address, peer), metrics: true };
+  const principal: Principal = {
+    protocol: 'tls',
+    username: row.fingerprint,
+    address,
+    projects: row.restricted ? row.projects : null,
+    member: null,
+  };
+  return { principal, trusted: true, metrics: false, peer };
+}
+
+/** No project is theirs, so that a check forgotten elsewhere still refuses. */
+function untrusted(address: string, peer: Peer | null): Caller {
+  const principal: Principal = {
+    protocol: 'tls',
+    username: peer?.fingerprint ?? '',
+    address,
+    projects: [],
+    member: null,
+  };
+  return { principal, trusted: false, metrics: false, peer };
+}
+
+async function localUser(request: Request, env: Env, ctx: Context, token: string): Promise<Caller | null> {
+  const session = await verifySession(env, token);
+  if (session === null || (await findMember(ctx.db, session.member)) === undefined) return null;
+  const claimed = request.headers.get('x-longshore-local-user') ?? 'root';
+  const username = /^[\w.@$-]{1,64}$/.test(claimed) ? claimed : 'unknown';
+  const principal: Principal = { protocol: 'unix', username, address: '@', projects: null, member: session.member };
+  return { principal, trusted: true, metrics: false, peer: null };
+}
+
+function readPeer(cf: z.infer<typeof Cf>): Peer | null {
+  const auth = cf.tlsClientAuth;
+  if (auth?.certPresented !== '1') return null;
+  const fingerprint = auth.certFingerprintSHA256.replaceAll(':', '').toLowerCase();
+  if (!/^[0-9a-f]{64}$/.test(fingerprint)) return null;
+  return { fingerprint, certificate: decodeRfc9440(auth.certRFC9440) };
+}
+
+/** RFC 9440: base64 DER between colons. */
+function decodeRfc9440(value: string | undefined): Uint8Array | null {
+  const match = /^:?([A-Za-z0-9+/]+=*):?$/.exec(value?.trim() ?? '');
+  if (match?.[1] === undefined) return null;
+  try {
+    return Uint8Array.from(atob(match[1]), (char) => char.charCodeAt(0));
+  } catch {
+    return null;
+  }
+}
+
+function isCurrent(pem: string, now: string): boolean {
+  const dates = certificateDates(pemToDer(pem));
+  return dates.notBefore <= now && now <= dates.notAfter;
+}

@@ -1,0 +1,35 @@
+/** The app without its routes: the request's context, error answers, and what no route takes. */
+import { AppError } from '#protocol/errors.ts';
+import type { Env } from '#worker/env.ts';
+import type { Context } from '#worker/services/context.ts';
+import { failure } from './envelope.ts';
+import { errorResponse } from './errors.ts';
+import { type App, newApp } from './route.ts';
+
+/** Makes the context of one request. The real one is in `context.ts`. */
+export type ContextFactory = (env: Env, requestId: string) => Context;
+
+export function createBase(createContext: ContextFactory): App {
+  const app = newApp();
+  app.use(async (c, next) => {
+    const requestId = crypto.randomUUID();
+    c.set('requestId', requestId);
+    c.set('ctx', createContext(c.env, requestId));
+    await next();
+    // An upgrade's answer belongs to the runtime: its headers are not ours to change.
+    if (c.res.status !== 101 && !c.res.headers.has('x-content-type-options')) {
+      c.header('x-content-type-options', 'nosniff');
+    }
+  });
+  app.onError((error, c) => errorResponse(error, c.get('ctx').log, c.get('requestId')));
+  app.notFound(() => failure(new AppError('not_found', 'not found')));
+  return app;
+}
+
+/** After all routes: a known path with a method it has not answers as LXD does, 501 rather than 404. */
+export function refuseOtherMethods(app: App): void {
+  const paths = new Set(app.routes.filter(({ path }) => !path.includes('*')).map(({ path }) => path));
+  for (const path of paths) {
+    app.all(path, () => failure(new AppError('not_implemented', 'not implemented')));
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * How every route is made: one specification gives the path, the OpenAPI entry, the parsing and the permission check, so
+ * that a handler sees only valid input from somebody who may send it.
+ */
+import { OpenAPIHono } from '@hono/zod-openapi';
+import { z } from 'zod';
+import { badRequest, forbidden, notFound } from '#protocol/errors.ts';
+import type { Env } from '#worker/env.ts';
+import type { Authorized, Context } from '#worker/services/context.ts';
+import { findProject } from '#worker/state/projects.ts';
+import { authenticate, type Caller, type Peer } from './auth.ts';
+import { parseWith, readJson } from './body.ts';
+
+export type AppBindings = { Bindings: Env; Variables: { ctx: Context; requestId: string } };
+export type App = OpenAPIHono<AppBindings>;
+
+/** Trailing slashes are tolerated, as by LXD. */
+export const newApp = (): App => new OpenAPIHono<AppBindings>({ strict: false });
+
+type Method = 'get' | 'head' | 'post' | 'put' | 'patch' | 'delete';
+
+/** The `:name` parts of a path; a Hono pattern in braces after the name is no part of it. */
+type Names<P extends string> = P extends `${string}:${infer Segment}/${infer Rest}`
+  ? Bare<Segment> | Names<`/${Rest}`>
+  : P extends `${string}:${infer Segment}`
+    ? Bare<Segment>
+    : never;
+type Bare<S extends string> = S extends `${infer Name}{${string}` ? Name : S;
+
+type NoQuery = z.ZodObject<Record<never, never>>;
+
+export interface RouteSpec<P extends string, Q extends z.ZodObject, B extends z.ZodType> {
+  method: Method | Uppercase<Method>;
+  path: P;
+  summary: string;
+  tag: string;
+  /** Empty parameters count as absent; of repeated ones the first counts. */
+  query?: Q;
+  /** Absent: the body is left alone, for the handler to read from `request`. */
+  body?: B;
+  answer: 'sync' | 'created' | 'async' | 'raw' | 'websocket';
+  /** `public`: anyone. `trusted`: who may use the project. `admin`: callers without a restriction. */
+  access: 'public' | 'trusted' | 'admin';
+}
+
+export interface RouteInput<P extends string, Q extends z.ZodObject, B extends z.ZodType> {
+  ctx: Authorized;
+  params: { [N in Names<P>]: string };
+  query: z.infer<Q>;
+  body: z.infer<B>;
+  request: Request;
+  env: Env;
+  /** Of `?project=`, `default` when absent. It exists, unless the route is public. */
+  project: string;
+  /** What a list may show: null is every project (`all-projects` by an unrestricted caller). */
+  projects: string[] | null;
+  target: string | null;
+  recursion: number;
+  ifMatch: string | null;
+  /** Only interesting on public routes: false for untrusted callers and for `?public`. */
+  trusted: boolean;
+  /** The caller has a certificate of type `metrics`. */
+  metrics: boolean;
+  peer: Peer | null;
+}
+
+/** Registers the route in the app and in its OpenAPI document. */
+export function route<P extends string, Q extends z.ZodObject = NoQuery, B extends z.ZodType = z.ZodUndefined>(
+  app: App,
+  spec: RouteSpec<P, Q, B>,
+  handler: (input: RouteInput<P, Q, B>) => Response | Promise<Response>,
+): void {
+  const names = [...spec.path.matchAll(/:(\w+)/g)].flatMap(([, name]) => (name === undefined ? [] : [name]));
+  const Params = z.object(Object.fromEntries(names.map((name) => [name, z.string()])));
+  register(app, spec, Params);
+
+  app.on(spec.method.toUpperCase(), spec.path, async (c) => {
+    const request = c.req.raw;
+    const search = new URL(request.url).searchParams;
+    const shared = c.get('ctx');
+    const caller = await authenticate(request, c.env, shared);
+    const ctx: Authorized = { ...shared, principal: caller.principal };
+    const scope = readScope(search, caller);
+    await checkAccess(ctx, spec.access, caller, scope);
+    const query = parseWith(spec.query ?? z.object({}), readQuery(search)) as z.infer<Q>;
+    const body = spec.body === undefined ? undefined : parseWith(spec.body, await readJson(request));
+    return handler({
+      ctx,
+      params: Params.parse(c.req.param()) as { [N in Names<P>]: string },
+      query,
+      body: body as z.infer<B>,
+      request,
+      env: c.env,
+      project: scope.project,
+      projects: scope.projects,
+      target: search.get('target') || null,
+      recursion: readRecursion(search),
+      ifMatch: request.headers.get('if-match'),
+      trusted: caller.trusted && !(spec.access === 'public' && search.has('public')),
+      metrics: caller.metrics,
+      peer: caller.peer,
+    });
+  });
+}
+
+interface Scope {
+  project: string;
+  all: boolean;
+  projects: string[] | null;
+}
+
+function readScope(search: URLSearchParams, caller: Caller): Scope {
+  const named = search.get('project') || null;
+  const all = ['true', '1'].includes(search.get('all-projects') ?? '');
+  if (all && named !== null) throw badRequest('Cannot specify a project when requesting all projects');
+  const project = named ?? 'default';
+  return { project, all, projects: all ? caller.principal.projects : [project] };
+}
+
+/** The project of a request must be the caller's and exist; one unknown to a restricted caller is forbidden, not missing. */
+async function checkAccess(
+  ctx: Authorized,
+  access: 'public' | 'trusted' | 'admin',
+  caller: Caller,
+  scope: Scope,
+): Promise<void> {
+  if (access === 'public') return;
+  if (!caller.trusted) throw forbidden();
+  const { projects } = ctx.principal;
+  if (access === 'admin' && projects !== null) throw forbidden();
+  if (projects !== null && !scope.all && !projects.includes(scope.project)) throw forbidden();
+  if (scope.project !== 'default' && (await findProject(ctx.db, scope.project)) === undefined) {
+    throw notFound('Project');
+  }
+}
+
+function readQuery(search: URLSearchParams): Record<string, string> {
+  const query: Record<string, string> = {};
+  for (const [key, value] of search) {
+    if (value !== '' && !Object.hasOwn(query, key)) query[key] = value;
+  }
+  return query;
+}
+
+function readRecursion(search: URLSearchParams): number {
+  const value = Number(search.get('recursion') ?? '0');
+  return Number.isInteger(value) && value > 0 ? value : 0;
+}
+
+function register<P extends string, Q extends z.ZodObject, B extends z.ZodType>(
+  app: App,
+  spec: RouteSpec<P, Q, B>,
+  params: z.ZodObject,
+): void {
+  const status = { sync: 200, created: 201, async: 202, raw: 200, websocket: 101 }[spec.answer];
+  app.openAPIRegistry.registerPath({
+    method: spec.method.toLowerCase() as Method,
+    path: spec.path.replace(/:(\w+)(\{[^}]*\})?/g, '{$1}'),
+    summary: spec.summary,
+    tags: [spec.tag],
+    security: spec.access === 'public' ? [] : [{ tls: [] }],
+    request: {
+      params,
+      ...(spec.query === undefined ? {} : { query: spec.query }),
+      ...(spec.body === undefined ? {} : { body: { content: { 'application/json': { schema: spec.body } } } }),
+    },
+    responses: { [status]: { description: spec.answer } },
+  });
+}
