@@ -1,0 +1,140 @@
+/**
+ * Storage pools and what each member has of them. A pool's row holds the cluster's keys; a member's row its own keys
+ * (`source`, `size`, `zfs.pool_name`) and whether the pool exists there.
+ */
+import { and, asc, eq, ne, sql } from 'drizzle-orm';
+import type { PoolSpec } from '#protocol/commands.ts';
+import { notFound } from '#protocol/errors.ts';
+import type { Config } from '#worker/domain/config.ts';
+import type { Db, Write } from './db.ts';
+import { instances, profiles, storagePoolMembers, storagePools } from './schema.ts';
+
+export type PoolRow = typeof storagePools.$inferSelect;
+export type PoolMemberRow = typeof storagePoolMembers.$inferSelect;
+export type PoolWithMembers = PoolRow & { members: PoolMemberRow[] };
+
+export async function findPool(db: Db, name: string): Promise<PoolRow | undefined> {
+  const rows = await db.select().from(storagePools).where(eq(storagePools.name, name)).limit(1);
+  return rows[0];
+}
+
+/** The pool with its members by name, in one round trip. */
+export async function findPoolWithMembers(db: Db, name: string): Promise<PoolWithMembers | undefined> {
+  const [pools, members] = await db.batch([
+    db.select().from(storagePools).where(eq(storagePools.name, name)).limit(1),
+    db
+      .select()
+      .from(storagePoolMembers)
+      .where(eq(storagePoolMembers.pool, name))
+      .orderBy(asc(storagePoolMembers.member)),
+  ]);
+  const [pool] = pools;
+  return pool && { ...pool, members };
+}
+
+export async function listPools(db: Db): Promise<PoolWithMembers[]> {
+  const [pools, members] = await db.batch([
+    db.select().from(storagePools).orderBy(asc(storagePools.name)),
+    db.select().from(storagePoolMembers).orderBy(asc(storagePoolMembers.member)),
+  ]);
+  return pools.map((pool) => ({ ...pool, members: members.filter((member) => member.pool === pool.name) }));
+}
+
+/** The pool as one member is told of it. A later key of the member wins over the cluster's. */
+export const toPoolSpec = (pool: PoolRow, memberConfig: Config): PoolSpec => ({
+  name: pool.name,
+  driver: pool.driver,
+  config: { ...pool.config, ...memberConfig },
+});
+
+/** What the member is told of the pool: the cluster's keys and its own, merged. Throws `not_found` for an unknown pool. */
+export async function poolSpecFor(db: Db, pool: string, member: string): Promise<PoolSpec> {
+  const found = await findPoolWithMembers(db, pool);
+  if (!found) throw notFound('Storage pool');
+  return toPoolSpec(found, found.members.find((row) => row.member === member)?.config ?? {});
+}
+
+/** Who uses pools: instances by their root volume, profiles by their disk devices. */
+export interface PoolUser {
+  pool: string;
+  kind: 'instance' | 'profile';
+  project: string;
+  name: string;
+}
+
+/** Every use of the pool (null: of all pools) in one statement. */
+export async function listPoolUsers(db: Db, pool: string | null): Promise<PoolUser[]> {
+  const device = sql`json_each(${profiles.devices}) as device`;
+  const devicePool = sql<string>`json_extract(device.value, '$.pool')`;
+  const ofInstances = db
+    .select({
+      pool: sql<string>`${instances.pool}`.as('pool'),
+      kind: sql<'instance' | 'profile'>`'instance'`.as('kind'),
+      project: sql<string>`${instances.project}`.as('project'),
+      name: sql<string>`${instances.name}`.as('name'),
+    })
+    .from(instances)
+    .where(pool === null ? ne(instances.pool, '') : eq(instances.pool, pool));
+  const ofProfiles = db
+    .selectDistinct({
+      pool: devicePool.as('pool'),
+      kind: sql<'instance' | 'profile'>`'profile'`.as('kind'),
+      project: sql<string>`${profiles.project}`.as('project'),
+      name: sql<string>`${profiles.name}`.as('name'),
+    })
+    .from(profiles)
+    .innerJoin(device, sql`true`)
+    .where(
+      and(
+        sql`json_extract(device.value, '$.type') = 'disk'`,
+        pool === null ? sql`${devicePool} is not null` : sql`${devicePool} = ${pool}`,
+      ),
+    );
+  const [first, second] = await db.batch([ofInstances, ofProfiles]);
+  return [...first, ...second];
+}
+
+/** First phase: the row of the pool if it is new (`Pending`), and the member's. A unique violation: the member has it. */
+export const definePoolOnMember = (db: Db, pool: PoolRow, member: string, config: Config): Write[] => [
+  db.insert(storagePools).values(pool).onConflictDoNothing(),
+  db.insert(storagePoolMembers).values({ pool: pool.name, member, config, status: 'Pending', message: '' }),
+];
+
+/** A unique violation means that the pool exists. */
+export const insertPool = (db: Db, pool: PoolRow): Write => db.insert(storagePools).values(pool);
+
+/** The members' rows as they are to be; existing ones get config and status anew. */
+export const putPoolMember = (db: Db, row: PoolMemberRow): Write =>
+  db
+    .insert(storagePoolMembers)
+    .values(row)
+    .onConflictDoUpdate({
+      target: [storagePoolMembers.pool, storagePoolMembers.member],
+      set: { config: row.config, status: row.status, message: row.message },
+    });
+
+export const updatePool = (
+  db: Db,
+  name: string,
+  fields: Partial<Pick<PoolRow, 'description' | 'config' | 'status'>>,
+): Write => db.update(storagePools).set(fields).where(eq(storagePools.name, name));
+
+export const updatePoolMember = (
+  db: Db,
+  pool: string,
+  member: string,
+  fields: Partial<Pick<PoolMemberRow, 'config' | 'status' | 'message'>>,
+): Write =>
+  db
+    .update(storagePoolMembers)
+    .set(fields)
+    .where(and(eq(storagePoolMembers.pool, pool), eq(storagePoolMembers.member, member)));
+
+/** The pool and all its members' rows. */
+export const deletePool = (db: Db, name: string): Write[] => [
+  db.delete(storagePoolMembers).where(eq(storagePoolMembers.pool, name)),
+  db.delete(storagePools).where(eq(storagePools.name, name)),
+];
+
+export const deletePoolMember = (db: Db, pool: string, member: string): Write =>
+  db.delete(storagePoolMembers).where(and(eq(storagePoolMembers.pool, pool), eq(storagePoolMembers.member, member)));
