@@ -1,0 +1,157 @@
+/**
+ * The member link: keeps one connection to the control plane, address after address, with full-jitter back-off.
+ *
+ * Invariants. The epoch was raised before the first hello. The session token lives in memory only. Frames sent while no link
+ * is up are dropped: whoever needs delivery (results, inventory) sends again at `onWelcome`.
+ */
+
+import type { KeyObject } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
+import { type AgentFrame, helloPayload } from '#protocol/frames.ts';
+import type { HostLoad, HostResources } from '#protocol/inventory.ts';
+import { PROTOCOL_VERSION } from '#protocol/version.ts';
+import type { Log } from '../log.ts';
+import { AGENT_VERSION } from '../version.ts';
+import { parseServerAddress, type ServerAddress } from './address.ts';
+import { backoffMs } from './backoff.ts';
+import { type Challenge, type Connection, type ConnectionEnd, connect, type WorkFrame } from './connection.ts';
+
+/** After a refusal that trying again cannot help: often enough to notice that an operator has helped. */
+const REFUSED_RETRY_MS = 60_000;
+
+export interface LinkOptions {
+  server: readonly string[];
+  fingerprint: string | null;
+  member: string;
+  epoch: number;
+  identity: KeyObject;
+  signature(identity: KeyObject, payload: Uint8Array): string;
+  /** What the host is at this moment; read before each connection. */
+  describeHost(): Promise<{ resources: HostResources; load: HostLoad }>;
+  log: Log;
+  backoff?: (attempt: number) => number;
+}
+
+export interface LinkHandlers {
+  onWelcome(): void;
+  onFrame(frame: WorkFrame): void;
+}
+
+/** A session and where it is good. */
+export interface Session {
+  address: ServerAddress;
+  token: string;
+}
+
+export interface Link {
+  /** False: no link, the frame is dropped. */
+  send(frame: AgentFrame): boolean;
+  /** Null while the link is down. */
+  session(): Session | null;
+  start(handlers: LinkHandlers): void;
+  /** Ends the connection and the trying; resolves when both are over. */
+  stop(): Promise<void>;
+}
+
+export function createLink(options: LinkOptions): Link {
+  const { log } = options;
+  const processId = randomUUID();
+  const addresses = options.server.map(parseServerAddress);
+  const trust = { fingerprint: options.fingerprint };
+  const backoff = options.backoff ?? backoffMs;
+  const stopping = new AbortController();
+  let connection: Connection | null = null;
+  let session: Session | null = null;
+  let running: Promise<void> = Promise.resolve();
+
+  const hello = (challenge: Challenge, host: { resources: HostResources; load: HostLoad }): AgentFrame => {
+    const { member, epoch } = options;
+    const payload = helloPayload({ nonce: challenge.nonce, member, epoch, processId });
+    return {
+      type: 'hello',
+      protocol: PROTOCOL_VERSION,
+      version: AGENT_VERSION,
+      member,
+      epoch,
+      processId,
+      signature: options.signature(options.identity, payload),
+      ...host,
+    };
+  };
+
+  const runOnce = async (address: ServerAddress, handlers: LinkHandlers): Promise<ConnectionEnd> => {
+    const host = await options.describeHost();
+    const current = connect({ log }, address, trust, options.member, {
+      hello: (challenge) => hello(challenge, host),
+      welcome: (token) => {
+        session = { address, token };
+        log.info('link.up', { server: address.authority });
+        handlers.onWelcome();
+      },
+      frame: (frame) => {
+        if (frame.type === 'session') session = { address, token: frame.session };
+        else if (frame.type === 'error')
+          log.warn('link.peer.error', { code: frame.error.code, message: frame.error.message });
+        else handlers.onFrame(frame);
+      },
+    });
+    connection = current;
+    if (stopping.signal.aborted) current.close();
+    const end = await current.ended;
+    connection = null;
+    session = null;
+    return end;
+  };
+
+  const run = async (handlers: LinkHandlers) => {
+    for (let attempt = 0, turn = 0; !stopping.signal.aborted; turn++) {
+      const address = addresses[turn % addresses.length];
+      if (address === undefined) return;
+      const end = await runOnce(address, handlers).catch(
+        (error: unknown): ConnectionEnd => ({ reason: String(error), welcomed: false, refused: null }),
+      );
+      if (stopping.signal.aborted) return;
+      if (end.welcomed) attempt = 0;
+      report(log, address, end);
+      // A lost link goes back to where it was before it tries the others.
+      if (end.welcomed) turn--;
+      const delay = end.refused?.retry === false ? REFUSED_RETRY_MS : backoff(attempt++);
+      await sleep(delay, stopping.signal);
+    }
+  };
+
+  return {
+    send: (frame) => connection?.send(frame) ?? false,
+    session: () => session,
+    start: (handlers) => {
+      running = run(handlers);
+    },
+    stop: async () => {
+      stopping.abort();
+      connection?.close();
+      await running;
+    },
+  };
+}
+
+function report(log: Log, address: ServerAddress, end: ConnectionEnd): void {
+  const fields = { server: address.authority, reason: end.reason };
+  if (end.refused?.retry === false) {
+    const advice = 'Remove the member and join this host again, or stop the other host that uses this identity.';
+    log.error('link.refused', { ...fields, advice });
+  } else if (end.welcomed) log.warn('link.lost', fields);
+  else log.info('link.unreachable', fields);
+}
+
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const timer = setTimeout(done, ms);
+    function done() {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', done);
+      resolve();
+    }
+    signal.addEventListener('abort', done);
+  });
+}
