@@ -1,0 +1,116 @@
+import { afterAll, describe, expect, it } from 'vitest';
+import { cluster, lxc, lxcJson, table, waitFor } from './support.ts';
+
+interface Token {
+  server_name: string;
+  fingerprint: string;
+  addresses: string[];
+  secret: string;
+  expires_at: string;
+}
+
+const decode = (token: string) => JSON.parse(Buffer.from(token, 'base64').toString()) as Token;
+const encode = (token: Token) => Buffer.from(JSON.stringify(token)).toString('base64');
+const members = async () =>
+  ((await lxcJson('query', '/1.0/cluster/members')) as string[]).map((url) => url.split('/').at(-1));
+
+async function newToken(name: string): Promise<string> {
+  const { stdout, code } = await lxc('cluster', 'add', name);
+  expect(code).toBe(0);
+  const token = stdout.trim().split('\n').at(-1) ?? '';
+  expect(stdout).toContain(`Member ${name} join token:`);
+  return token;
+}
+
+describe('the cluster by the stock client', () => {
+  it('lists three members online, in LXD’s columns', async () => {
+    const { header, rows } = table((await lxc('cluster', 'list')).stdout);
+    expect(header).toEqual([
+      'NAME',
+      'URL',
+      'ROLES',
+      'ARCHITECTURE',
+      'FAILURE DOMAIN',
+      'DESCRIPTION',
+      'STATE',
+      'MESSAGE',
+    ]);
+    for (const host of ['host1', 'host2', 'host3']) {
+      const row = rows.find((cells) => cells[0] === host);
+      expect(row?.[1]).toMatch(/^https:\/\/.+:8443$/);
+      expect(row?.slice(3)).toEqual(['x86_64', 'default', '', 'ONLINE', 'Fully operational']);
+    }
+  });
+
+  it('answers lxc info, remote list and query /1.0/cluster', async () => {
+    expect((await lxc('info')).stdout).toMatch(/auth: trusted[\s\S]*server_clustered: true/);
+    const remotes = table((await lxc('remote', 'list')).stdout);
+    expect(remotes.header.slice(0, 4)).toEqual(['NAME', 'URL', 'PROTOCOL', 'AUTH TYPE']);
+    expect(await lxcJson('query', '/1.0/cluster')).toMatchObject({ enabled: true });
+  });
+});
+
+describe('lxc cluster add', () => {
+  const added = 'host4';
+  afterAll(() => cluster.removeHost(4));
+
+  it('prints a token with which a fourth host is online within 5 s; a second use is refused', async () => {
+    const token = await newToken(added);
+    const content = decode(token);
+    expect(Object.keys(content).sort()).toEqual(['addresses', 'expires_at', 'fingerprint', 'secret', 'server_name']);
+    expect(content.server_name).toBe(added);
+    const host = await cluster.bareHost(4);
+    const join = await host.join(token);
+    expect(join).toMatchObject({ code: 0 });
+    await host.startAgent();
+    const started = Date.now();
+    await waitFor(
+      'host4 to be online',
+      async () =>
+        ((await lxcJson('query', `/1.0/cluster/members/${added}`)) as { status: string }).status === 'Online' ||
+        undefined,
+      5_000,
+    );
+    expect(Date.now() - started).toBeLessThan(5_000);
+    const again = await (await cluster.bareHost(5)).join(token);
+    expect(again.code).toBe(1);
+    expect(again.stderr).toContain('No matching cluster join operation found');
+    expect(await members()).toHaveLength(4);
+  });
+
+  it.each([
+    [
+      'a tampered secret',
+      (t: Token) => encode({ ...t, secret: t.secret.replace(/^./, (c) => (c === '0' ? '1' : '0')) }),
+      /No matching cluster join operation found/,
+    ],
+    ['another certificate', (t: Token) => encode({ ...t, fingerprint: '0'.repeat(64) }), /fingerprint/i],
+    ['another name', (t: Token) => encode({ ...t, server_name: 'host9' }), /host8|another|name/i],
+    ['no JSON', () => 'bm90IGpzb24=', /token/i],
+    ['no base64', () => '%%%', /token/i],
+  ])('refuses a token with %s and changes nothing', async (_case, tamper, text) => {
+    const token = await newToken('host8');
+    const before = await members();
+    const join = await (await cluster.bareHost(5)).join(tamper(decode(token)));
+    expect(join.code).toBe(1);
+    expect(join.stderr).toMatch(text);
+    expect(await members()).toEqual(before);
+    expect(await lxc('cluster', 'revoke-token', 'host8')).toMatchObject({ code: 0 });
+  });
+
+  it('refuses an expired and a revoked token', async () => {
+    await lxc('config', 'set', 'cluster.join_token_expiry', '1S');
+    const expired = await newToken('host8');
+    await lxc('config', 'unset', 'cluster.join_token_expiry');
+    await new Promise((resolve) => setTimeout(resolve, Date.parse(decode(expired).expires_at) - Date.now() + 50));
+    const late = await (await cluster.bareHost(5)).join(expired);
+    expect(late.code).toBe(1);
+    expect(late.stderr).toMatch(/expired|No matching cluster join operation found/);
+
+    const revoked = await newToken('host8');
+    expect(table((await lxc('cluster', 'list-tokens')).stdout).rows.some((row) => row[0] === 'host8')).toBe(true);
+    expect(await lxc('cluster', 'revoke-token', 'host8')).toMatchObject({ code: 0 });
+    expect(await (await cluster.bareHost(5)).join(revoked)).toMatchObject({ code: 1 });
+    expect(await members()).not.toContain('host8');
+  });
+});
