@@ -1,0 +1,210 @@
+/**
+ * The TLS front: asks each client for a certificate and tells the worker which one it has, over the worker's private socket.
+ *
+ * Invariants: the header that carries the certificate is never taken from a client; a client's bytes reach the worker only as
+ * requests that were parsed and written anew here, until the worker itself has agreed to a websocket. No list of CAs is
+ * advertised: `lxc` 5.0 answers any such list with no certificate at all.
+ */
+import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import https from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { type Duplex, pipeline } from 'node:stream';
+import { TLSSocket } from 'node:tls';
+import { describeClient } from './client-certificate.ts';
+import { passingHeaders, renderHead } from './headers.ts';
+import type { Endpoint } from './port.ts';
+import { connectUpstream } from './upstream-socket.ts';
+
+export interface FrontOptions {
+  certificate: string;
+  key: string;
+  listen: readonly Endpoint[];
+  /** The worker's unix socket. */
+  upstream: string;
+  /** Lower-case name of the header that becomes `request.cf`. */
+  blobHeader: string;
+}
+
+export interface Front {
+  /** Where it really listens: of use when port 0 was asked for. */
+  endpoints: Endpoint[];
+  /** Stops at once; open connections are cut. */
+  close(): Promise<void>;
+}
+
+/** workerd closes idle connections after 5.0 s: let go of them first. */
+const POOL_IDLE_MS = 4_000;
+
+/** Bytes in flight per direction and connection: enough for full speed, little enough for thousands of agents. */
+const WINDOW_BYTES = 256 * 1024;
+
+interface Upstream {
+  agent: http.Agent;
+  blobHeader: string;
+  blobs: WeakMap<TLSSocket, string>;
+}
+
+/** Listens on every address or on none: throws the first failure, with `code` EADDRINUSE when a port is taken. */
+export async function startFront(options: FrontOptions): Promise<Front> {
+  const upstream: Upstream = {
+    agent: createPool(options.upstream),
+    blobHeader: options.blobHeader,
+    blobs: new WeakMap(),
+  };
+  const servers: https.Server[] = [];
+  const close = async () => {
+    await Promise.all(servers.map((server) => closeServer(server)));
+    upstream.agent.destroy();
+  };
+  try {
+    for (const endpoint of options.listen) {
+      const server = createServer(options, upstream);
+      servers.push(server);
+      await listen(server, endpoint);
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { endpoints: servers.map(endpointOf), close };
+}
+
+function createPool(path: string): http.Agent {
+  const pool = new http.Agent({ keepAlive: true, timeout: POOL_IDLE_MS, maxFreeSockets: 64 });
+  return Object.assign(pool, { createConnection: () => connectUpstream(path) });
+}
+
+function createServer(options: FrontOptions, upstream: Upstream): https.Server {
+  const server = https.createServer({
+    cert: options.certificate,
+    key: options.key,
+    minVersion: 'TLSv1.3',
+    requestCert: true,
+    rejectUnauthorized: false,
+    highWaterMark: WINDOW_BYTES,
+    // A `…/wait` may take an hour, an upload as long as it needs.
+    requestTimeout: 0,
+    keepAliveTimeout: 75_000,
+    noDelay: true,
+  });
+  server.on('request', (request, response) => forward(upstream, request, response, true));
+  server.on('upgrade', (request, socket, head) => forwardUpgrade(upstream, request, socket, head));
+  return server;
+}
+
+/** The header for the client behind `socket`: worked out once per connection. */
+function blobOf(upstream: Upstream, socket: Duplex): string {
+  if (!(socket instanceof TLSSocket)) throw new TypeError('The front serves TLS connections only');
+  const known = upstream.blobs.get(socket);
+  if (known !== undefined) return known;
+  const blob = JSON.stringify(describeClient(socket));
+  upstream.blobs.set(socket, blob);
+  return blob;
+}
+
+function openUpstream(upstream: Upstream, request: IncomingMessage, extra: string[]): http.ClientRequest {
+  return http.request({
+    agent: upstream.agent,
+    method: request.method ?? 'GET',
+    path: request.url ?? '/',
+    setHost: false,
+    headers: [
+      ...passingHeaders(request.rawHeaders, upstream.blobHeader),
+      ...[upstream.blobHeader, blobOf(upstream, request.socket)],
+      ...extra,
+    ],
+  });
+}
+
+function forward(upstream: Upstream, request: IncomingMessage, response: ServerResponse, mayRetry: boolean): void {
+  const chunked = request.headers['transfer-encoding'] !== undefined;
+  const hasBody = chunked || Number(request.headers['content-length'] ?? 0) > 0;
+  const extra = chunked ? ['transfer-encoding', 'chunked'] : [];
+  const out = openUpstream(upstream, request, extra);
+  const giveUp = () => out.destroy();
+  response.once('close', giveUp);
+  out.once('response', (answer) => {
+    // A refusal may come before the upload has ended: let the client finish it, into nothing.
+    out.on('error', () => drain(request, out));
+    response.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? '', passingHeaders(answer.rawHeaders));
+    // Head and first bytes leave together when they came together; a stream's head does not wait for its first byte.
+    setImmediate(() => response.flushHeaders());
+    pipeline(answer, response, () => drain(request, out));
+  });
+  out.once('error', (error) => {
+    if (response.headersSent || response.destroyed) return;
+    // A pooled connection that the worker was just closing: nothing was done with a request on it.
+    if (mayRetry && out.reusedSocket && !hasBody) {
+      response.off('close', giveUp);
+      forward(upstream, request, response, false);
+      return;
+    }
+    drain(request, out);
+    answerUnavailable(response, error);
+  });
+  if (hasBody) request.pipe(out);
+  else out.end();
+}
+
+function drain(request: IncomingMessage, out: http.ClientRequest): void {
+  request.unpipe(out);
+  request.resume();
+}
+
+/** LXD's error envelope: the worker is away (starting again), not gone. */
+function answerUnavailable(response: ServerResponse, cause: Error): void {
+  console.error(`front: the worker does not answer: ${cause.message}`);
+  const body = JSON.stringify({ type: 'error', error: 'The control plane is starting, try again', error_code: 503 });
+  response.writeHead(503, { 'content-type': 'application/json', 'retry-after': '1' });
+  response.end(`${body}\n`);
+}
+
+/** Joins the two connections once the worker has answered 101; any other answer is passed on and ends the connection. */
+function forwardUpgrade(upstream: Upstream, request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  const extra = ['connection', 'Upgrade', 'upgrade', request.headers.upgrade ?? 'websocket'];
+  socket.on('error', () => socket.destroy());
+  const out = openUpstream(upstream, request, extra);
+  socket.once('close', () => out.destroy());
+  out.once('upgrade', (answer, remote, first: Buffer) => {
+    const headers = [...passingHeaders(answer.rawHeaders), 'connection', 'Upgrade', 'upgrade', 'websocket'];
+    socket.write(renderHead('HTTP/1.1 101 Switching Protocols', headers));
+    if (first.length > 0) socket.write(first);
+    if (head.length > 0) remote.write(head);
+    pipeline(socket, remote, socket, () => {
+      socket.destroy();
+      remote.destroy();
+    });
+  });
+  out.once('response', (answer) => {
+    const headers = [...passingHeaders(answer.rawHeaders), 'connection', 'close'];
+    socket.write(renderHead(`HTTP/1.1 ${answer.statusCode ?? 502} ${answer.statusMessage ?? ''}`, headers));
+    pipeline(answer, socket, () => socket.destroy());
+  });
+  out.once('error', () => socket.destroy());
+  out.end();
+}
+
+function listen(server: https.Server, endpoint: Endpoint): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(endpoint.port, endpoint.host, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+function endpointOf(server: https.Server): Endpoint {
+  const address: AddressInfo | string | null = server.address();
+  if (address === null || typeof address === 'string') throw new Error('The front does not listen on TCP');
+  return { host: address.address, port: address.port };
+}
+
+async function closeServer(server: https.Server): Promise<void> {
+  if (!server.listening) return;
+  const closed = new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
+  server.closeAllConnections();
+  await closed;
+}
