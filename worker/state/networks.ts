@@ -6,6 +6,7 @@ import { and, asc, eq, inArray, ne, sql } from 'drizzle-orm';
 import type { NetworkSpec } from '#protocol/commands.ts';
 import { notFound } from '#protocol/errors.ts';
 import type { Config } from '#worker/domain/config.ts';
+import { mergeNetworkConfig } from '#worker/domain/network-config.ts';
 import type { Db, Write } from './db.ts';
 import { instances, networkMembers, networks, profiles } from './schema.ts';
 
@@ -40,7 +41,7 @@ export async function listNetworks(db: Db): Promise<NetworkWithMembers[]> {
 export const toNetworkSpec = (network: NetworkRow, memberConfig: Config): NetworkSpec => ({
   name: network.name,
   type: network.type,
-  config: { ...network.config, ...memberConfig },
+  config: mergeNetworkConfig(network.config, memberConfig),
   description: network.description,
 });
 
