@@ -1,0 +1,116 @@
+/**
+ * The database handle. Every request to libSQL has a deadline (the client has none of its own), a pure read that lost its
+ * connection is tried once more, and no error leaves with SQL or parameters in its text.
+ */
+import { createClient } from '@libsql/client/web';
+import type { BatchItem } from 'drizzle-orm/batch';
+import type { LibSQLDatabase } from 'drizzle-orm/libsql';
+import { drizzle } from 'drizzle-orm/libsql/web';
+import { AppError, conflict, unavailable } from '#protocol/errors.ts';
+import type { Env } from '#worker/env.ts';
+import * as schema from './schema.ts';
+
+/** Wide enough for the client over HTTP and the native one that tests use. */
+export type Db = LibSQLDatabase<typeof schema>;
+export type Write = BatchItem<'sqlite'>;
+
+/** Reads are indexed and small: more than this means that the database is gone, and a client is waiting. */
+const READ_TIMEOUT_MS = 3_000;
+/** A write may wait for sqld's writer lock first. */
+const WRITE_TIMEOUT_MS = 5_000;
+
+type Client = ReturnType<typeof createClient>;
+type Fetch = (request: Request) => Promise<Response>;
+
+const isRead = (statement: unknown): boolean => {
+  const text = typeof statement === 'object' && statement !== null && 'sql' in statement ? statement.sql : statement;
+  return typeof text === 'string' && /^\s*select\b/i.test(text);
+};
+
+function openClient(env: Env, timeoutMs: number): Client {
+  const binding = env.DB;
+  const send: Fetch = (request) => {
+    const signal = AbortSignal.timeout(timeoutMs);
+    return binding === undefined ? fetch(request, { signal }) : binding.fetch(request, { signal });
+  };
+  return createClient({
+    url: env.LIBSQL_URL,
+    ...(env.LIBSQL_AUTH_TOKEN === undefined ? {} : { authToken: env.LIBSQL_AUTH_TOKEN }),
+    fetch: send,
+  });
+}
+
+/** Runs `attempt` again once when the connection broke. For reads only: a write may have happened. */
+async function retryRead<T>(attempt: () => Promise<T>): Promise<T> {
+  try {
+    return await attempt();
+  } catch (error) {
+    if (!/network connection lost|fetch failed|ECONNRESET/i.test(messages(error).join('\n'))) throw error;
+    return await attempt();
+  }
+}
+
+/** Opens the database for one request or event; costs nothing until the first statement. */
+export function openDb(env: Env): Db {
+  const reader = openClient(env, READ_TIMEOUT_MS);
+  const writer = openClient(env, WRITE_TIMEOUT_MS);
+  // Drizzle calls `execute` with one statement object, and `batch`.
+  const client = new Proxy(writer, {
+    get(target, property) {
+      if (property === 'execute') {
+        return (...args: Parameters<Client['execute']>) =>
+          isRead(args[0]) ? retryRead(() => reader.execute(...args)) : writer.execute(...args);
+      }
+      if (property === 'batch') {
+        return (...args: Parameters<Client['batch']>) =>
+          args[0].every(isRead) ? retryRead(() => reader.batch(...args)) : writer.batch(...args);
+      }
+      const value: unknown = Reflect.get(target, property, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+  return drizzle({ client, schema });
+}
+
+/** The messages of an error and its causes. */
+function messages(error: unknown, depth = 0): string[] {
+  if (!(error instanceof Error) || depth > 5) return [];
+  return [`${error.name}: ${error.message}`, ...messages(error.cause, depth + 1)];
+}
+
+/** True for an entry that exists already, whatever layer wrapped the error. */
+export const isUniqueViolation = (error: unknown): boolean =>
+  messages(error).some((text) => /UNIQUE constraint failed|PRIMARY KEY constraint failed/.test(text));
+
+const UNREACHABLE =
+  /TimeoutError|AbortError|network connection lost|fetch failed|ECONNREFUSED|ECONNRESET|status (?:408|429|5\d\d)|SQLITE_BUSY|database is locked|STREAM_EXPIRED|TRANSACTION_TIMEOUT|BLOCKED|HRANA_|timed out/i;
+
+/**
+ * What a database error means to a caller: `conflict` for an entry that exists, `unavailable` for a database that did not
+ * answer, else a blank `internal`. Gives an `AppError` back as it is. The original stays as cause, for the log.
+ */
+export function mapDbError(error: unknown): AppError {
+  if (error instanceof AppError) return error;
+  const texts = messages(error);
+  const unique = texts.map((text) => /UNIQUE constraint failed: (\w+)\./.exec(text)).find((match) => match !== null);
+  if (unique) return conflict(`This "${unique[1]}" entry already exists`, error);
+  if (isUniqueViolation(error)) return conflict('This entry already exists', error);
+  if (texts.some((text) => UNREACHABLE.test(text))) return unavailable('The database is unavailable', error);
+  return new AppError('internal', 'Internal error', { cause: error });
+}
+
+/** Runs one database call with its errors mapped. */
+export async function guardDb<T>(call: () => PromiseLike<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw mapDbError(error);
+  }
+}
+
+/** Runs all writes in one transaction: all of them or none. Throws what `mapDbError` makes of a failure. */
+export async function runBatch(db: Db, writes: readonly Write[]): Promise<readonly unknown[]> {
+  const [first, ...rest] = writes;
+  if (first === undefined) return [];
+  return await guardDb(() => db.batch([first, ...rest]));
+}

@@ -1,0 +1,125 @@
+/** Cluster members: what users set, and what Links learns of them. Presence is written when it changes, never per heartbeat. */
+import { asc, eq, sql } from 'drizzle-orm';
+import { notFound } from '#protocol/errors.ts';
+import type { HostResources } from '#protocol/inventory.ts';
+import { detachCommands, listDetachable } from './detach.ts';
+import { type Db, guardDb, type Write } from './db.ts';
+import type { Followup } from './followup.ts';
+import { type LifecycleDraft, runPlan } from './plan.ts';
+import { members } from './schema.ts';
+import { OFFLINE_WARNING, resolveStatement, warningStatement } from './warnings.ts';
+
+export type MemberRow = typeof members.$inferSelect;
+export type NewMember = typeof members.$inferInsert;
+
+export const memberUrl = (name: string): string => `/1.0/cluster/members/${encodeURIComponent(name)}`;
+
+/** Members are nobody's project. */
+const memberUpdated = (member: string): LifecycleDraft => ({
+  action: 'cluster-member-updated',
+  source: memberUrl(member),
+  project: null,
+  location: member,
+});
+
+export async function findMember(db: Db, name: string): Promise<MemberRow | undefined> {
+  return await guardDb(() => db.select().from(members).where(eq(members.name, name)).get());
+}
+
+/** Throws `not_found`, LXD's text. */
+export async function getMember(db: Db, name: string): Promise<MemberRow> {
+  const row = await findMember(db, name);
+  if (row === undefined) throw notFound('Cluster member');
+  return row;
+}
+
+/** By name. */
+export async function listMembers(db: Db): Promise<MemberRow[]> {
+  return await guardDb(() => db.select().from(members).orderBy(asc(members.name)));
+}
+
+/** Fails with a unique violation when the name or the key is a member's already. */
+export const insertMember = (db: Db, row: NewMember) => db.insert(members).values(row) satisfies Write;
+
+/** What users may change: description, failure domain, roles, groups, config, state. */
+export const updateMember = (
+  db: Db,
+  name: string,
+  fields: Partial<Pick<MemberRow, 'description' | 'failureDomain' | 'roles' | 'groups' | 'config' | 'state'>>,
+) => db.update(members).set(fields).where(eq(members.name, name)) satisfies Write;
+
+/** The member's row only; what is recorded as being there is the caller's to move or drop. */
+export const deleteMember = (db: Db, name: string) => db.delete(members).where(eq(members.name, name)) satisfies Write;
+
+/** The new name everywhere that names the member. For one batch; a taken name is a unique violation. */
+export const renameMember = (db: Db, name: string, newName: string): Write[] => [
+  db.update(members).set({ name: newName }).where(eq(members.name, name)),
+  db.run(sql`update instances set member = ${newName} where member = ${name}`),
+  db.run(sql`update storage_pool_members set member = ${newName} where member = ${name}`),
+  db.run(sql`update network_members set member = ${newName} where member = ${name}`),
+  db.run(sql`update commands set member = ${newName} where member = ${name} and status = 'waiting'`),
+  db.run(sql`update operations set location = ${newName} where location = ${name} and status < 200`),
+  db.run(sql`update warnings set status = 'resolved' where location = ${name} and status <> 'resolved'`),
+];
+
+/** The member's link is up: who answers there, and that it is online. An event only when it was not. */
+export async function recordHello(
+  db: Db,
+  hello: {
+    member: string;
+    epoch: number;
+    processId: string;
+    version: string;
+    protocol: number;
+    resources: HostResources;
+    now: string;
+  },
+): Promise<Followup> {
+  const { member, epoch, processId, version, protocol, resources, now } = hello;
+  const wasAway = sql`exists (select 1 from members where name = ${member} and online = 0)`;
+  return await runPlan(db, { now }, (plan) => {
+    plan.event(memberUpdated(member), wasAway);
+    plan.write(sql`update members set epoch = ${epoch}, process_id = ${processId}, agent_version = ${version},
+      protocol = ${protocol}, resources = ${JSON.stringify(resources)}, architecture = ${resources.architecture},
+      status_changed_at = case when online = 0 then ${now} else status_changed_at end, status_reason = '', online = 1
+      where name = ${member}`);
+    plan.write(resolveStatement(OFFLINE_WARNING, member, now));
+  });
+}
+
+/**
+ * The member is away. Written once per change: a second call answers nothing. Pool and network work that waited for it no
+ * longer holds up anybody's operation; it stays waiting for the member.
+ */
+export async function setOffline(
+  db: Db,
+  { member, reason, now }: { member: string; reason: string; now: string },
+): Promise<Followup> {
+  const wasOnline = sql`exists (select 1 from members where name = ${member} and online = 1)`;
+  const detachable = await listDetachable(db, member);
+  return await runPlan(db, { now }, (plan) => {
+    plan.event(memberUpdated(member), wasOnline);
+    plan.write(
+      warningStatement(
+        {
+          type: OFFLINE_WARNING,
+          severity: 'low',
+          location: member,
+          entityUrl: memberUrl(member),
+          message: reason,
+          now,
+        },
+        wasOnline,
+      ),
+    );
+    plan.write(sql`update members set online = 0, status_reason = ${reason}, status_changed_at = ${now}
+      where name = ${member} and online = 1`);
+    detachCommands(plan, member, detachable);
+  });
+}
+
+/** What the host is, when it changed while connected. */
+export async function setResources(db: Db, member: string, resources: HostResources): Promise<void> {
+  const { architecture } = resources;
+  await guardDb(() => db.update(members).set({ resources, architecture }).where(eq(members.name, member)).run());
+}
