@@ -29,6 +29,13 @@ export const JoinRequest = z.object({
   version: z.string().max(64),
   protocol: z.number().int(),
   resources: HostResources,
+  /** The joiner's own keys for the cluster's pools and networks (`source` of pool `local`); absent ones get the drivers' defaults. */
+  memberConfig: z
+    .array(
+      z.object({ entity: z.enum(['storage-pool', 'network']), name: z.string(), key: z.string(), value: z.string() }),
+    )
+    .max(1000)
+    .optional(),
 });
 export type JoinRequest = z.infer<typeof JoinRequest>;
 

@@ -1,7 +1,8 @@
 /** The trust store. */
 import { asc, eq, like } from 'drizzle-orm';
-import type { Db, Write } from './db.ts';
+import type { Db } from './db.ts';
 import { certificates } from './schema.ts';
+import type { Statement } from './statement.ts';
 
 export type CertificateRow = typeof certificates.$inferSelect;
 export type NewCertificate = typeof certificates.$inferInsert;
@@ -25,13 +26,13 @@ export async function listCertificates(db: Db): Promise<CertificateRow[]> {
 }
 
 /** Fails with a unique violation when the fingerprint is there already. */
-export const insertCertificate = (db: Db, row: NewCertificate): Write => db.insert(certificates).values(row);
+export const insertCertificate = (db: Db, row: NewCertificate): Statement => db.insert(certificates).values(row);
 
 export const updateCertificate = (
   db: Db,
   fingerprint: string,
   values: Partial<Pick<CertificateRow, 'name' | 'type' | 'restricted' | 'projects'>>,
-): Write => db.update(certificates).set(values).where(eq(certificates.fingerprint, fingerprint));
+): Statement => db.update(certificates).set(values).where(eq(certificates.fingerprint, fingerprint));
 
-export const deleteCertificate = (db: Db, fingerprint: string): Write =>
+export const deleteCertificate = (db: Db, fingerprint: string): Statement =>
   db.delete(certificates).where(eq(certificates.fingerprint, fingerprint));

@@ -1,7 +1,8 @@
 /** Projects. */
 import { asc, eq } from 'drizzle-orm';
-import type { Db, Write } from './db.ts';
+import type { Db } from './db.ts';
 import { projects } from './schema.ts';
+import type { Statement } from './statement.ts';
 
 export type ProjectRow = typeof projects.$inferSelect;
 
@@ -14,9 +15,9 @@ export async function listProjects(db: Db): Promise<ProjectRow[]> {
 }
 
 /** Fails with a unique violation when the name is taken. */
-export const insertProject = (db: Db, row: ProjectRow): Write => db.insert(projects).values(row);
+export const insertProject = (db: Db, row: ProjectRow): Statement => db.insert(projects).values(row);
 
-export const updateProject = (db: Db, name: string, values: Partial<ProjectRow>): Write =>
+export const updateProject = (db: Db, name: string, values: Partial<ProjectRow>): Statement =>
   db.update(projects).set(values).where(eq(projects.name, name));
 
-export const deleteProject = (db: Db, name: string): Write => db.delete(projects).where(eq(projects.name, name));
+export const deleteProject = (db: Db, name: string): Statement => db.delete(projects).where(eq(projects.name, name));

@@ -1,0 +1,33 @@
+/** Server configuration: cluster-wide keys, and keys local to one member under `<member>/<key>`. */
+import { eq, sql } from 'drizzle-orm';
+import type { Config } from '#worker/domain/config.ts';
+import type { Db } from './db.ts';
+import { serverConfig } from './schema.ts';
+import type { Statement } from './statement.ts';
+
+/** Every stored key, member-local ones with their prefix. */
+export async function listServerConfig(db: Db): Promise<Config> {
+  const rows = await db.select().from(serverConfig).all();
+  return Object.fromEntries(rows.map((row) => [row.key, row.value]));
+}
+
+export async function findServerConfig(db: Db, key: string): Promise<string | undefined> {
+  const row = await db.select().from(serverConfig).where(eq(serverConfig.key, key)).get();
+  return row?.value;
+}
+
+export const putServerConfig = (db: Db, key: string, value: string): Statement =>
+  db.insert(serverConfig).values({ key, value }).onConflictDoUpdate({ target: serverConfig.key, set: { value } });
+
+export const deleteServerConfig = (db: Db, key: string): Statement =>
+  db.delete(serverConfig).where(eq(serverConfig.key, key));
+
+/** A member's local keys follow its new name. */
+export const renameMemberConfig = (db: Db, from: string, to: string): Statement =>
+  db
+    .update(serverConfig)
+    .set({ key: sql`${`${to}/`} || substr(${serverConfig.key}, ${from.length + 2})` })
+    .where(sql`substr(${serverConfig.key}, 1, ${from.length + 1}) = ${`${from}/`}`);
+
+export const deleteMemberConfig = (db: Db, member: string): Statement =>
+  db.delete(serverConfig).where(sql`substr(${serverConfig.key}, 1, ${member.length + 1}) = ${`${member}/`}`);
