@@ -3,7 +3,8 @@
  * nothing (no bearer, no secret) is ever written to a stranger.
  */
 import { Agent, type AgentOptions } from 'node:http';
-import { isIP, connect as netConnect, type Socket } from 'node:net';
+import { isIP, connect as netConnect, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { failed, unavailable } from '#protocol/errors.ts';
 import type { ServerAddress } from './address.ts';
@@ -86,10 +87,12 @@ export class ServerAgent extends Agent {
   }
 
   /** Node's own hook; the socket comes by the callback. */
-  createConnection(_options: unknown, done: (error: Error | null, socket?: Socket) => void): void {
+  override createConnection(_options: unknown, done?: (error: Error | null, socket: Duplex) => void): null {
     dialServer(this.#address, this.#trust).then(
-      (socket) => done(null, socket),
-      (error: Error) => done(error),
+      (socket) => done?.(null, socket),
+      // The type wants a socket here too; Node looks at the error first.
+      (error: Error) => done?.(error, new Socket()),
     );
+    return null;
   }
 }

@@ -1,0 +1,46 @@
+/** Command name → executor. A command without one does not compile. */
+import type { Command, CommandName, CommandParams, CommandResult } from '#protocol/commands.ts';
+import type { CommandContext, Host } from './host.ts';
+import { deleteImage, inspectImage } from './image.ts';
+import { createInstance } from './instance-create.ts';
+import { deleteInstance } from './instance-delete.ts';
+import { execInstance } from './instance-exec.ts';
+import { renameInstance } from './instance-rename.ts';
+import { changeInstanceState } from './instance-state.ts';
+import { updateInstance } from './instance-update.ts';
+import { createNetwork, deleteNetwork, updateNetwork } from './network.ts';
+import { createPool, deletePool, updatePool } from './pool.ts';
+
+export type Executor<N extends CommandName> = (
+  host: Host,
+  context: CommandContext,
+  params: CommandParams<N>,
+) => Promise<CommandResult<N>>;
+
+const EXECUTORS: { [N in CommandName]: Executor<N> } = {
+  'instance.create': createInstance,
+  'instance.state': changeInstanceState,
+  'instance.update': updateInstance,
+  'instance.rename': renameInstance,
+  'instance.delete': deleteInstance,
+  'instance.exec': execInstance,
+  'image.inspect': inspectImage,
+  'image.delete': deleteImage,
+  'pool.create': createPool,
+  'pool.update': updatePool,
+  'pool.delete': deletePool,
+  'network.create': createNetwork,
+  'network.update': updateNetwork,
+  'network.delete': deleteNetwork,
+};
+
+/** Runs a command on the host; throws what the executor throws. */
+export function execute<N extends CommandName>(
+  host: Host,
+  context: CommandContext,
+  command: { name: N; params: CommandParams<N> },
+): Promise<CommandResult<N>> {
+  return EXECUTORS[command.name](host, context, command.params);
+}
+
+export type { Command };

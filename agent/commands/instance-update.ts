@@ -1,0 +1,65 @@
+/** `instance.update`: new config and devices, live where the kernel can. */
+import type { CommandParams, InstanceSpec } from '#protocol/commands.ts';
+import { hostName } from '#protocol/names.ts';
+import type { CommandContext, Host } from './host.ts';
+import {
+  applyRootSize,
+  configureInstance,
+  getRecord,
+  type InstanceOutcome,
+  outcomeOf,
+  refOf,
+  statusOf,
+} from './instances.ts';
+import { ensureNetworks } from './nics.ts';
+import { runSteps } from './steps.ts';
+
+/** Applies the spec; when the kernel refuses a limit, everything is as it was and its reason is the error. */
+export async function updateInstance(
+  host: Host,
+  context: CommandContext,
+  { spec, networks }: CommandParams<'instance.update'>,
+): Promise<InstanceOutcome> {
+  const record = getRecord(host, spec);
+  const before = record.spec;
+  const ref = refOf(spec);
+  const storage = await host.pools.open(record.pool);
+  const running = (await statusOf(host, spec)) !== 'Stopped';
+  const applyLimits = async (wanted: InstanceSpec) => {
+    if (running) await host.instances.applyLimits(ref, wanted.expandedConfig);
+  };
+  await runSteps({ log: host.log, signal: context.signal }, [
+    {
+      name: 'record',
+      run: async () => host.journal.instances.put({ ...record, spec }),
+      undo: async () => host.journal.instances.put(record),
+    },
+    { name: 'apply-limits', run: () => applyLimits(spec), undo: () => applyLimits(before) },
+    {
+      name: 'set-size',
+      run: () => applyRootSize(host, storage, spec),
+      undo: () => applyRootSize(host, storage, before),
+    },
+    {
+      name: 'write-config',
+      run: async () => {
+        await ensureNetworks(host, networks);
+        // A stopped instance is configured by its next start.
+        if (running) await configureInstance(host, spec, record.pool);
+      },
+      undo: async () => {
+        if (running) await configureInstance(host, before, record.pool);
+      },
+    },
+    { name: 'release-nics', run: () => releaseRemoved(host, before, spec) },
+  ]);
+  return outcomeOf(host, spec);
+}
+
+async function releaseRemoved(host: Host, before: InstanceSpec, after: InstanceSpec): Promise<void> {
+  for (const [device, keys] of Object.entries(before.expandedDevices)) {
+    if (keys.type === 'nic' && after.expandedDevices[device]?.type !== 'nic') {
+      await host.networks.release(hostName(before.project, before.name), device);
+    }
+  }
+}

@@ -1,0 +1,59 @@
+/** Query name → answer. A query without an answer does not compile. */
+
+import { badRequest } from '#protocol/errors.ts';
+import { QUERIES, type QueryName, type QueryParams, type QueryResult } from '#protocol/queries.ts';
+import { serveFile } from '../streams/files.ts';
+import type { Host } from './host.ts';
+import { getRecord, refOf, statusOf, volumeName } from './instances.ts';
+
+type Answer<N extends QueryName> = (host: Host, params: QueryParams<N>) => Promise<QueryResult<N>>;
+
+const ANSWERS: { [N in QueryName]: Answer<N> } = {
+  'instance.state': async (host, params) => {
+    getRecord(host, params);
+    return host.instances.report(refOf(params));
+  },
+  'instance.log': async (host, params) => {
+    getRecord(host, params);
+    return { text: await host.instances.readLog(refOf(params), params.file) };
+  },
+  'pool.resources': async (host, { pool }) => {
+    const { usedBytes, totalBytes, inodes } = await (await host.pools.open(pool)).poolUsage();
+    return { space: { usedBytes, totalBytes }, inodes };
+  },
+  'network.state': (host, { network }) => host.networks.state(network),
+  'network.leases': async (host, { network }) => ({ leases: await host.networks.leases(network) }),
+  'file.open': openFile,
+};
+
+/** Answers a query; throws what the drivers throw, `bad_request` for params that cannot be read. */
+export async function answerQuery(host: Host, name: QueryName, params: unknown): Promise<unknown> {
+  return answer(host, name, params);
+}
+
+function answer<N extends QueryName>(host: Host, name: N, params: unknown): Promise<QueryResult<N>> {
+  const parsed = QUERIES[name].params.safeParse(params);
+  if (!parsed.success) throw badRequest(`Cannot read the params of ${name}`, parsed.error);
+  // The schema of this very name has just accepted the params.
+  return ANSWERS[name](host, parsed.data as QueryParams<N>);
+}
+
+/** The answer says that the stream is open; what follows goes over it. */
+async function openFile(host: Host, params: QueryParams<'file.open'>): Promise<QueryResult<'file.open'>> {
+  const ref = refOf(params);
+  const record = getRecord(host, ref);
+  const storage = await host.pools.open(record.pool);
+  const stopped = (await statusOf(host, ref)) === 'Stopped';
+  // Mounted until its next stop: a second transfer at the same time must not lose it.
+  const volumePath = stopped ? await storage.mountInstanceVolume(volumeName(ref)) : '';
+  const root = await host.instances.openRoot(ref, volumePath);
+  let handedOver = false;
+  try {
+    const stream = await host.openStream(params.streamId);
+    handedOver = true;
+    void serveFile(host, stream, root, params);
+  } finally {
+    if (!handedOver) root.close();
+  }
+  return {};
+}
