@@ -1,0 +1,197 @@
+/**
+ * `POST /1.0/instances`: validate, read once, place, write once. What can be wrong is refused before anything is reserved or
+ * written; the reservation ends whatever happens.
+ */
+import type { InstancesPost } from '#protocol/api/instance.ts';
+import { AppError, badRequest, conflict, notFound } from '#protocol/errors.ts';
+import { checkInstanceName, checkProfileName } from '#protocol/names.ts';
+import type { Config, Devices } from '#worker/domain/config.ts';
+import { dropEmpty, replaceConfig } from '#worker/domain/instance-config.ts';
+import { nicNetworks } from '#worker/domain/instance-devices.ts';
+import { generateInstanceName } from '#worker/domain/instance-names.ts';
+import { parseArchitecture, parseInstanceType } from '#worker/domain/instance-type.ts';
+import type { ImageRow } from '#worker/state/images.ts';
+import {
+  type CreationFacts,
+  insertInstance,
+  loadCreationFacts,
+  type NewInstanceRow,
+  touchImage,
+} from '#worker/state/instance-queries.ts';
+import { instanceResources } from '#worker/state/instance-urls.ts';
+import { toPoolSpec } from '#worker/state/pools.ts';
+import type { Authorized } from './context.ts';
+import { parseImageQuery } from './instance-source.ts';
+import { memoryBytesOf, toImageSource, toInstanceSpec, toNetworkSpecs } from './instance-spec.ts';
+import { type Expanded, missingHwaddrs, pickProfiles, validateExpanded, validateOwn } from './instance-validate.ts';
+import { isRestricted } from './instances.ts';
+import { startOperation } from './operations.ts';
+
+export interface CreateRequest {
+  project: string;
+  target: string | null;
+  body: InstancesPost;
+}
+
+const NAME_TAKEN =
+  'Failed creating instance record: Add instance info to the database: This "instances" entry already exists';
+
+const own = (values: (string | undefined)[]) => values.filter((value): value is string => !!value);
+
+/** What the request alone decides. Throws `bad_request`. */
+function readRequest({ body, target }: CreateRequest) {
+  if (body.type !== '' && body.type !== 'container')
+    throw badRequest(
+      body.type === 'virtual-machine'
+        ? 'Virtual machines are not supported: this cluster runs containers'
+        : `Invalid instance type "${body.type}"`,
+    );
+  if (body.stateful) throw badRequest('Stateful instances are not supported in this version');
+  const name = body.name || generateInstanceName((length) => crypto.getRandomValues(new Uint8Array(length)));
+  const badName = checkInstanceName(name);
+  if (badName !== null) throw badRequest(badName);
+  if (target?.startsWith('@') && target.length === 1) throw badRequest('Invalid target "@"');
+  const limits = body.instance_type === '' ? {} : parseInstanceType(body.instance_type);
+  if (limits === null) throw badRequest(`Provided instance type "${body.instance_type}" doesn't exist`);
+  const profiles = body.profiles ?? ['default'];
+  for (const profile of profiles) if (checkProfileName(profile) !== null) throw badRequest('Invalid profile name');
+  const config: Config = { ...limits, ...body.config };
+  validateOwn(config, body.devices);
+  return { name, profiles, config, devices: body.devices, image: parseImageQuery(body.source) };
+}
+
+/** The architecture asked for, the image's, or that of a member that is there. */
+function chooseArchitecture(wanted: string, image: ImageRow | undefined, facts: CreationFacts): string {
+  if (wanted !== '') {
+    const architecture = parseArchitecture(wanted);
+    if (architecture === null) throw badRequest(`Architecture isn't supported: ${wanted}`);
+    if (image && image.architecture !== architecture)
+      throw badRequest(`The image is for architecture "${image.architecture}", not "${architecture}"`);
+    return architecture;
+  }
+  return image?.architecture ?? (facts.members.find((member) => member.online) ?? facts.members[0])?.architecture ?? '';
+}
+
+/** The instance's own config: what was asked for, the image's properties, and what only the server can say. */
+function initialConfig(ctx: Authorized, wanted: Config, image: ImageRow | undefined, devices: Devices): Config {
+  const fromImage = Object.fromEntries(
+    Object.entries(image?.properties ?? {}).map(([key, value]) => [`image.${key}`, value]),
+  );
+  const config: Config = {
+    ...dropEmpty(fromImage),
+    ...(image ? { 'volatile.base_image': image.fingerprint } : {}),
+    ...replaceConfig({}, wanted, Object.keys(devices)),
+    'volatile.uuid': ctx.newId(),
+    'volatile.cloud-init.instance-id': ctx.newId(),
+    'volatile.last_state.power': 'STOPPED',
+  };
+  return { ...config, ...missingHwaddrs(config, devices) };
+}
+
+function requirePool(facts: CreationFacts, name: string) {
+  const pool = facts.pools.find((row) => row.name === name);
+  if (!pool)
+    throw new AppError(
+      'not_found',
+      'Failed creating instance record: Failed initialising instance: Failed loading storage pool: Storage pool not found',
+    );
+  if (pool.status === 'Pending') throw badRequest(`Storage pool "${name}" is pending: it has not been created yet`);
+  return pool;
+}
+
+/** Starts the creation. Throws `AppError` for every refusal; then nothing has been written. */
+export async function createInstance(ctx: Authorized, request: CreateRequest) {
+  const { project, target, body } = request;
+  const asked = readRequest(request);
+  const nics = nicNetworks(asked.devices);
+  const facts = await loadCreationFacts(ctx.db, {
+    project,
+    name: asked.name,
+    profileNames: asked.profiles,
+    image: asked.image,
+    pools: own(Object.values(asked.devices).map((device) => device.pool)),
+    networks: [...nics.required, ...nics.possible],
+  });
+  const { image } = facts;
+  if (asked.image.by !== 'none' && !image) throw notFound('Image');
+  if (image && image.type !== 'container') throw badRequest('The image is for virtual machines');
+  if (facts.nameTaken) throw conflict(NAME_TAKEN);
+
+  const layers = pickProfiles(asked.profiles, facts.layers);
+  const { networks } = facts;
+  const restricted = isRestricted(ctx);
+  const expanded = validateExpanded({ config: asked.config, devices: asked.devices, layers, restricted, networks });
+  const pool = requirePool(facts, expanded.root.pool);
+  const architecture = chooseArchitecture(body.architecture, image, facts);
+  const draft = {
+    id: ctx.newId(),
+    project,
+    name: asked.name,
+    type: 'container' as const,
+    architecture,
+    description: body.description,
+    ephemeral: body.ephemeral,
+    createdAt: ctx.now(),
+    profiles: asked.profiles,
+    config: initialConfig(ctx, asked.config, image, expanded.devices),
+    devices: asked.devices,
+  };
+  // Refuses what is too large before a place is reserved.
+  const spec = toInstanceSpec(draft, layers);
+  const memoryBytes = memoryBytesOf(expanded.config);
+  const networkNames = managedNames(expanded, facts);
+
+  const { member } = await ctx.objects.cluster.place({
+    instanceId: draft.id,
+    project,
+    name: asked.name,
+    architecture,
+    pool: pool.name,
+    networks: networkNames,
+    imageFingerprint: image?.fingerprint ?? null,
+    memoryBytes,
+    target,
+  });
+  try {
+    const memberPool = facts.poolMembers.find((row) => row.pool === pool.name && row.member === member);
+    const row: NewInstanceRow = { ...draft, member, pool: pool.name, memoryBytes, status: 'Stopped' };
+    return await startOperation(ctx, {
+      operation: {
+        project,
+        class: 'task',
+        description: 'Creating instance',
+        resources: instanceResources(project, asked.name),
+        mayCancel: true,
+        location: member,
+      },
+      writes: [insertInstance(ctx.db, row), ...(image ? [touchImage(ctx.db, image, ctx.now())] : [])],
+      commands: [
+        {
+          member,
+          name: 'instance.create',
+          params: {
+            spec,
+            image: image ? toImageSource(image) : null,
+            pool: toPoolSpec(pool, memberPool?.config ?? {}),
+            networks: toNetworkSpecs(expanded.devices, networks, facts.networkMembers, member),
+            start: body.start,
+          },
+        },
+      ],
+    });
+  } catch (error) {
+    // Another request took the name between the read and the write.
+    throw error instanceof AppError && error.code === 'conflict' ? conflict(NAME_TAKEN, error) : error;
+  } finally {
+    await ctx.objects.cluster.settle(draft.id).catch((error: unknown) => {
+      // The reservation ends by itself.
+      ctx.log.warn('instance.create.settle', { instance: asked.name }, error);
+    });
+  }
+}
+
+/** The networks that the member must have: those that exist of what NICs name. */
+function managedNames(expanded: Expanded, facts: CreationFacts): string[] {
+  const { required, possible } = nicNetworks(expanded.devices);
+  return [...required, ...possible].filter((name) => facts.networks.some((network) => network.name === name));
+}

@@ -1,0 +1,126 @@
+/**
+ * Files of an instance (lxd-api 7.4). The member is asked to open the file and dials a stream; the bytes go through that
+ * stream from or to the HTTP body. Works for stopped instances too.
+ */
+import { AppError, badRequest, fromWireError, unavailable, WireError } from '#protocol/errors.ts';
+import type { QueryParams } from '#protocol/queries.ts';
+import { FileHead } from '#protocol/stream.ts';
+import type { Authorized } from './context.ts';
+import { getInstance, requireOnline } from './instances.ts';
+
+/** The member only has to open the file and dial; more means that it hangs. */
+const OPEN_TIMEOUT_MS = 10_000;
+const PATH_LIMIT_BYTES = 4096;
+
+export interface FileTarget {
+  project: string;
+  name: string;
+  /** As the caller gave it; the leading slash may be missing. */
+  path: string;
+}
+
+export type FilePut = NonNullable<QueryParams<'file.open'>['put']>;
+
+/** What a file is, and its content; `body` is null for anything but a file. */
+export interface OpenFile {
+  head: FileHead;
+  body: ReadableStream<Uint8Array> | null;
+}
+
+/** The path with its leading slash. Throws `bad_request` for one that no file can have. */
+export function checkPath(path: string): string {
+  if (path === '') throw badRequest('Missing path argument');
+  if (path.includes('\0')) throw badRequest('Invalid path: NUL is not allowed');
+  const absolute = path.startsWith('/') ? path : `/${path}`;
+  if (new TextEncoder().encode(absolute).length > PATH_LIMIT_BYTES) throw badRequest('Invalid path: too long');
+  return absolute;
+}
+
+/** Throws 404 `Not Found` for a file that is not there. */
+export async function openFile(ctx: Authorized, target: FileTarget): Promise<OpenFile> {
+  const response = await transfer(ctx, target, 'get', null, null);
+  const head = FileHead.safeParse(parseJson(response.headers.get('x-file-head') ?? ''));
+  if (!head.success) {
+    await response.body?.cancel();
+    throw unavailable('The cluster member answered with an unreadable file');
+  }
+  return { head: head.data, body: head.data.type === 'file' ? response.body : null };
+}
+
+/** Writes a file, makes a directory or a symlink. Returns when it is complete on the host. */
+export async function putFile(
+  ctx: Authorized,
+  target: FileTarget,
+  put: FilePut,
+  body: ReadableStream<Uint8Array> | null,
+): Promise<void> {
+  await finish(await transfer(ctx, target, 'put', put, body ?? emptyBody()));
+}
+
+/** Deletes a file or an empty directory. */
+export async function deleteFile(ctx: Authorized, target: FileTarget): Promise<void> {
+  await finish(await transfer(ctx, target, 'delete', null, emptyBody()));
+}
+
+/** Tells the stream's object that something is sent to the member, if only nothing. */
+const emptyBody = (): ReadableStream<Uint8Array> => new Blob([]).stream();
+
+const finish = async (response: Response) => {
+  await response.body?.cancel();
+};
+
+/**
+ * Asks the member and starts the transfer at once; the stream joins them. When the member refuses, its error is the one that
+ * is told, and the stream ends with it.
+ */
+async function transfer(
+  ctx: Authorized,
+  { project, name, path }: FileTarget,
+  action: QueryParams<'file.open'>['action'],
+  put: FilePut | null,
+  body: ReadableStream<Uint8Array> | null,
+): Promise<Response> {
+  const params = { project, name, action, path: checkPath(path), put };
+  const loaded = await getInstance(ctx, project, name);
+  requireOnline(loaded);
+  const { member } = loaded.row;
+  const { links, streams } = ctx.objects;
+  const streamId = ctx.newId();
+  await streams.open({ id: streamId, member, kind: 'file', fds: {}, interactive: false });
+  const refusal: { error: unknown } = { error: null };
+  const asked = links.query(member, 'file.open', { ...params, streamId }, OPEN_TIMEOUT_MS).catch(async (error) => {
+    refusal.error = error;
+    await streams.abort(streamId, error instanceof AppError ? error.message : 'The file could not be opened');
+  });
+  try {
+    const response = await streams.transfer(streamId, body);
+    if (response.status >= 400) throw await readError(response);
+    // The answer comes with the dial, long before the bytes end: only its failure matters.
+    asked.catch(() => {});
+    return response;
+  } catch (error) {
+    // The refusal may still be on its way when the stream has failed because of it.
+    await asked.catch(() => {});
+    throw plainMissing(refusal.error ?? error);
+  }
+}
+
+/** LXD says `Not Found` for files, whatever was looked for. */
+const plainMissing = (error: unknown): unknown =>
+  error instanceof AppError && error.code === 'not_found'
+    ? new AppError('not_found', 'Not Found', { cause: error })
+    : error;
+
+async function readError(response: Response): Promise<AppError> {
+  const body: unknown = parseJson(await response.text());
+  const error = typeof body === 'object' && body !== null && 'error' in body ? WireError.safeParse(body.error) : null;
+  return error?.success ? fromWireError(error.data) : unavailable('The transfer failed');
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,181 @@
+/** Starting, stopping and the like; renaming and deleting: what asks one member to act on an instance as a whole. */
+import type { InstancePost, InstanceStatePut } from '#protocol/api/instance.ts';
+import { StateAction } from '#protocol/commands.ts';
+import { badRequest, conflict, notFound, unavailable } from '#protocol/errors.ts';
+import { checkInstanceName } from '#protocol/names.ts';
+import { isTrue } from '#protocol/units.ts';
+import { expandConfig } from '#worker/domain/config.ts';
+import type { NewCommand } from '#worker/objects/contract.ts';
+import {
+  type InstanceRow,
+  listInstances,
+  loadInstance,
+  loadInstanceForChange,
+} from '#worker/state/instance-queries.ts';
+import { instanceResources, instanceUrl } from '#worker/state/instance-urls.ts';
+import { toPoolSpec } from '#worker/state/pools.ts';
+import type { Authorized } from './context.ts';
+import { toInstanceSpec } from './instance-spec.ts';
+import { profileLayers, requireOnline } from './instances.ts';
+import { startOperation } from './operations.ts';
+
+const DESCRIPTIONS: Record<StateAction, string> = {
+  start: 'Starting instance',
+  stop: 'Stopping instance',
+  restart: 'Restarting instance',
+  freeze: 'Freezing instance',
+  unfreeze: 'Unfreezing instance',
+};
+
+/** A year: what waits longer waits for ever, and the member's timers can hold it. */
+const TIMEOUT_LIMIT_S = 366 * 86_400;
+
+/** Throws LXD's refusals of a state request, whatever the instance. */
+function readStateRequest(body: InstanceStatePut): { action: StateAction; timeoutSeconds: number; force: boolean } {
+  const action = StateAction.safeParse(body.action);
+  if (!action.success) throw badRequest(`Unknown action "${body.action.slice(0, 64)}"`);
+  if (body.stateful) throw badRequest('Stateful start and stop are not supported in this version');
+  const timeoutSeconds = Math.min(Math.max(body.timeout, -1), TIMEOUT_LIMIT_S);
+  return { action: action.data, timeoutSeconds, force: body.force };
+}
+
+/** Why the action makes no sense for an instance in this state, in LXD's words; null when it does. */
+export function refuseAction(action: StateAction, status: InstanceRow['status']): string | null {
+  // What could not be read is left to the member to judge.
+  if (status === 'Error') return null;
+  const stopped = status === 'Stopped';
+  switch (action) {
+    case 'start':
+      return stopped ? null : 'The instance is already running';
+    case 'stop':
+      return stopped ? 'The instance is already stopped' : null;
+    case 'restart':
+      return stopped ? 'The instance is not running' : null;
+    case 'freeze':
+      if (status === 'Frozen') return 'The instance is already frozen';
+      return stopped ? 'The instance is not running' : null;
+    case 'unfreeze':
+      if (stopped) return 'The instance is not running';
+      return status === 'Running' ? 'The instance is already running' : null;
+  }
+}
+
+/** `PUT …/state`. Throws 404, 503 when the member is away, 400 when the instance is in that state already. */
+export async function changeState(ctx: Authorized, project: string, name: string, body: InstanceStatePut) {
+  const request = readStateRequest(body);
+  const loaded = await loadInstance(ctx.db, project, name);
+  if (!loaded) throw notFound('Instance');
+  const { row, profiles } = loaded;
+  requireOnline(loaded);
+  const refusal = refuseAction(request.action, row.status);
+  if (refusal !== null) throw badRequest(refusal);
+  return startOperation(ctx, {
+    operation: {
+      project,
+      class: 'task',
+      description: DESCRIPTIONS[request.action],
+      resources: { instances: [instanceUrl(project, name)] },
+      mayCancel: false,
+      location: row.member,
+    },
+    commands: [
+      { member: row.member, name: 'instance.state', params: { spec: toInstanceSpec(row, profiles), ...request } },
+    ],
+  });
+}
+
+/**
+ * `PUT /1.0/instances`: every instance of the project that is not in that state yet, in one operation. Instances whose member
+ * is away are left as they are and named in the operation's metadata; 503 when that is all of them.
+ */
+export async function changeAllStates(ctx: Authorized, project: string, body: InstanceStatePut) {
+  const request = readStateRequest(body);
+  const list = await listInstances(ctx.db, [project]);
+  const layersOf = profileLayers(list);
+  const online = new Set(list.members.filter((member) => member.online).map((member) => member.name));
+  const due = list.rows.filter((row) => row.status !== 'Error' && refuseAction(request.action, row.status) === null);
+  const reachable = due.filter((row) => online.has(row.member));
+  const away = due.filter((row) => !online.has(row.member));
+  const [first] = away;
+  if (reachable.length === 0 && first) throw unavailable(`Cluster member "${first.member}" is offline`);
+  const commands: NewCommand[] = reachable.map((row) => ({
+    member: row.member,
+    name: 'instance.state',
+    params: { spec: toInstanceSpec(row, layersOf(row)), ...request },
+  }));
+  return startOperation(ctx, {
+    operation: {
+      project,
+      class: 'task',
+      description: DESCRIPTIONS[request.action],
+      resources: { instances: reachable.map((row) => instanceUrl(project, row.name)) },
+      ...(away.length > 0 ? { metadata: { unreachable: away.map((row) => row.name) } } : {}),
+      mayCancel: false,
+      location: ctx.principal.member ?? reachable[0]?.member ?? '',
+    },
+    commands,
+  });
+}
+
+/** `POST /1.0/instances/<name>`: a new name. Moves of any kind are refused by name. */
+export async function renameInstance(
+  ctx: Authorized,
+  { project, name, target }: { project: string; name: string; target: string | null },
+  body: InstancePost,
+) {
+  if (body.migration || target !== null || body.pool !== '' || body.project !== '')
+    throw badRequest('Moving instances between members, pools or projects is not supported in this version');
+  const refusal = checkInstanceName(body.name);
+  if (refusal !== null) throw badRequest(refusal);
+  const loaded = await loadInstanceForChange(ctx.db, project, name, { newName: body.name });
+  if (!loaded) throw notFound('Instance');
+  requireOnline(loaded);
+  const { row, profiles } = loaded;
+  if (row.status === 'Running' || row.status === 'Frozen') throw badRequest('Renaming of running instance not allowed');
+  if (loaded.nameTaken) throw conflict(`Name "${body.name}" already in use: This "instances" entry already exists`);
+  return startOperation(ctx, {
+    operation: {
+      project,
+      class: 'task',
+      description: 'Renaming instance',
+      resources: instanceResources(project, name),
+      mayCancel: false,
+      location: row.member,
+    },
+    commands: [
+      {
+        member: row.member,
+        name: 'instance.rename',
+        params: { spec: toInstanceSpec(row, profiles), newName: body.name },
+      },
+    ],
+  });
+}
+
+/** `DELETE`. Throws 400 for an instance that runs or is protected, 503 when its member is away. */
+export async function deleteInstance(ctx: Authorized, project: string, name: string) {
+  const loaded = await loadInstanceForChange(ctx.db, project, name);
+  if (!loaded) throw notFound('Instance');
+  const { row, profiles, pool } = loaded;
+  if (isTrue(expandConfig(profiles, row.config)['security.protection.delete']))
+    throw badRequest('Container is protected');
+  requireOnline(loaded);
+  if (row.status === 'Running' || row.status === 'Frozen') throw badRequest('Instance is running');
+  return startOperation(ctx, {
+    operation: {
+      project,
+      class: 'task',
+      description: 'Deleting instance',
+      resources: instanceResources(project, name),
+      mayCancel: false,
+      location: row.member,
+    },
+    commands: [
+      {
+        member: row.member,
+        name: 'instance.delete',
+        params: { ref: { project, name }, pool: pool ? toPoolSpec(pool.row, pool.memberConfig) : null },
+      },
+    ],
+  });
+}

@@ -1,0 +1,74 @@
+/** The checks that creating and changing an instance share. Every refusal has LXD's text. */
+import { badRequest, failed, notFound } from '#protocol/errors.ts';
+import { type Config, type Devices, expandConfig, expandDevices, findRootDisk } from '#worker/domain/config.ts';
+import { checkInstanceConfig, checkRestrictedConfig } from '#worker/domain/instance-config.ts';
+import { checkDevices, checkRestrictedDevices, nicNames, nicNetworks } from '#worker/domain/instance-devices.ts';
+import { generateHwaddr } from '#worker/domain/instance-names.ts';
+import type { ProfileLayer } from '#worker/state/instance-queries.ts';
+import type { NetworkRow } from '#worker/state/networks.ts';
+import { forbid } from './instances.ts';
+
+export interface Wanted {
+  config: Config;
+  devices: Devices;
+  layers: readonly ProfileLayer[];
+  /** The caller is confined to projects. */
+  restricted: boolean;
+  networks: readonly NetworkRow[];
+  /** Expanded config and devices as they are: what stays needs no right. */
+  previous?: { config: Config; devices: Devices };
+}
+
+export interface Expanded {
+  config: Config;
+  devices: Devices;
+  root: { name: string; pool: string };
+}
+
+/** The named profiles in order. Throws LXD's 500 for one that does not exist, 400 for one named twice. */
+export function pickProfiles(names: readonly string[], layers: readonly ProfileLayer[]): ProfileLayer[] {
+  if (new Set(names).size !== names.length) throw badRequest('Duplicate profile found in request');
+  return names.map((name) => {
+    const layer = layers.find((candidate) => candidate.name === name);
+    if (!layer) throw failed(`Requested profile "${name}" doesn't exist`);
+    return layer;
+  });
+}
+
+/** Own keys and devices without regard to profiles: what can be refused before anything is read. */
+export function validateOwn(config: Config, devices: Devices): void {
+  const badConfig = checkInstanceConfig(config);
+  if (badConfig !== null) throw badRequest(`Invalid config: ${badConfig}`);
+  const badDevices = checkDevices(devices);
+  if (badDevices !== null) throw badRequest(`Invalid devices: ${badDevices}`);
+}
+
+/**
+ * The expanded instance, with its one root disk. Throws `bad_request`, `not_found` for an unknown network, or `forbidden`
+ * for what a restricted caller may not have.
+ */
+export function validateExpanded(wanted: Wanted): Expanded {
+  const config = expandConfig(wanted.layers, wanted.config);
+  const devices = expandDevices(wanted.layers, wanted.devices);
+  const badConfig = checkInstanceConfig(config);
+  if (badConfig !== null) throw badRequest(`Invalid config: ${badConfig}`);
+  const badDevices = checkDevices(devices);
+  if (badDevices !== null) throw badRequest(`Invalid devices: ${badDevices}`);
+  const managed = new Set(wanted.networks.map((network) => network.name));
+  if (wanted.restricted) {
+    forbid(checkRestrictedConfig(config, wanted.previous?.config));
+    forbid(checkRestrictedDevices(devices, managed, wanted.previous?.devices));
+  }
+  if (nicNetworks(devices).required.some((name) => !managed.has(name))) throw notFound('Network');
+  const root = findRootDisk(devices);
+  if (!root?.device.pool)
+    throw badRequest('Invalid devices: Failed detecting root disk device: No root device could be found');
+  return { config, devices, root: { name: root.name, pool: root.device.pool } };
+}
+
+/** MAC addresses for NICs that have none, neither by device option nor from before. */
+export function missingHwaddrs(config: Config, devices: Devices): Config {
+  const random = (length: number) => crypto.getRandomValues(new Uint8Array(length));
+  const missing = nicNames(devices).filter((name) => !devices[name]?.hwaddr && !config[`volatile.${name}.hwaddr`]);
+  return Object.fromEntries(missing.map((name) => [`volatile.${name}.hwaddr`, generateHwaddr(random)]));
+}
