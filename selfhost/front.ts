@@ -170,10 +170,10 @@ function forwardUpgrade(upstream: Upstream, request: IncomingMessage, socket: Du
     socket.write(renderHead('HTTP/1.1 101 Switching Protocols', headers));
     if (first.length > 0) socket.write(first);
     if (head.length > 0) remote.write(head);
-    pipeline(socket, remote, socket, () => {
-      socket.destroy();
-      remote.destroy();
-    });
+    socket.once('close', () => remote.destroy());
+    remote.once('close', () => socket.destroy());
+    remote.on('error', () => remote.destroy());
+    socket.pipe(remote).pipe(socket);
   });
   out.once('response', (answer) => {
     const headers = [...passingHeaders(answer.rawHeaders), 'connection', 'close'];

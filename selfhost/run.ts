@@ -52,6 +52,8 @@ export function startDaemon(file: string, args: readonly string[], options: Daem
   // setpriv replaces itself by the program: the pid is the program's own.
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', file, ...args], {
     stdio: ['ignore', out, out],
+    // A session of its own: Ctrl-C at the terminal is for us, who stop things in order.
+    detached: true,
     cwd: options.cwd ?? '/',
     env: { ...process.env, LC_ALL: 'C.UTF-8', ...options.env },
   });
