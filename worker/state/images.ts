@@ -2,11 +2,12 @@
  * Images and their aliases. Only `ready` images are found by users; a `pending` one has its content in the BlobStore and
  * waits for a member to read its metadata.
  */
-import { and, asc, eq, inArray, like, ne, type SQL, sql } from 'drizzle-orm';
+import { and, asc, eq, inArray, like, ne, not, type SQL, sql } from 'drizzle-orm';
 import { badRequest, notFound } from '#protocol/errors.ts';
 import { isTrue } from '#protocol/units.ts';
-import type { Db, Write } from './db.ts';
+import type { Db } from './db.ts';
 import { type ImagePart, imageAliases, images, projects } from './schema.ts';
+import type { Statement } from './statement.ts';
 
 export type ImageRow = typeof images.$inferSelect;
 export type NewImage = typeof images.$inferInsert;
@@ -135,21 +136,21 @@ export async function hasImageRow(db: Db, project: string, fingerprint: string):
 }
 
 /** A unique violation means that the project has the image already. */
-export const insertImage = (db: Db, row: NewImage): Write => db.insert(images).values(row);
+export const insertImage = (db: Db, row: NewImage): Statement => db.insert(images).values(row);
 
 /** The fields that users may change. */
 export const updateImage = (
   db: Db,
   image: Pick<ImageRow, 'project' | 'fingerprint'>,
   fields: Partial<Pick<ImageRow, 'public' | 'autoUpdate' | 'properties' | 'profiles' | 'expiresAt'>>,
-): Write =>
+): Statement =>
   db
     .update(images)
     .set(fields)
     .where(and(eq(images.project, image.project), eq(images.fingerprint, image.fingerprint)));
 
 /** The row and every alias of it. */
-export const deleteImage = (db: Db, image: Pick<ImageRow, 'project' | 'fingerprint'>): Write[] => [
+export const deleteImage = (db: Db, image: Pick<ImageRow, 'project' | 'fingerprint'>): Statement[] => [
   db
     .delete(imageAliases)
     .where(and(eq(imageAliases.project, image.project), eq(imageAliases.fingerprint, image.fingerprint))),
@@ -203,28 +204,36 @@ export async function findAlias(
   return rows[0];
 }
 
+const withoutImage = sql`not exists (select 1 from ${images}
+  where ${images.project} = ${imageAliases.project} and ${images.fingerprint} = ${imageAliases.fingerprint})`;
+
 /** Which of these names are taken in the project, by an alias of any image. */
 export async function findTakenAliases(db: Db, project: string, names: string[]): Promise<string[]> {
   if (names.length === 0) return [];
   const rows = await db
     .select({ name: imageAliases.name })
     .from(imageAliases)
-    .where(and(eq(imageAliases.project, project), inArray(imageAliases.name, names)));
+    .where(and(eq(imageAliases.project, project), inArray(imageAliases.name, names), not(withoutImage)));
   return rows.map((row) => row.name);
 }
 
-/** A unique violation means that the name is taken. */
-export const insertAlias = (db: Db, alias: ImageAliasRow): Write => db.insert(imageAliases).values(alias);
+/** A unique violation means that the name is taken. A name left behind by an image that never became ready is free. */
+export const insertAlias = (db: Db, alias: ImageAliasRow): Statement[] => [
+  db
+    .delete(imageAliases)
+    .where(and(eq(imageAliases.project, alias.project), eq(imageAliases.name, alias.name), withoutImage)),
+  db.insert(imageAliases).values(alias),
+];
 
 export const updateAlias = (
   db: Db,
   alias: Pick<ImageAliasRow, 'project' | 'name'>,
   fields: Partial<Pick<ImageAliasRow, 'name' | 'description' | 'fingerprint'>>,
-): Write =>
+): Statement =>
   db
     .update(imageAliases)
     .set(fields)
     .where(and(eq(imageAliases.project, alias.project), eq(imageAliases.name, alias.name)));
 
-export const deleteAlias = (db: Db, alias: Pick<ImageAliasRow, 'project' | 'name'>): Write =>
+export const deleteAlias = (db: Db, alias: Pick<ImageAliasRow, 'project' | 'name'>): Statement =>
   db.delete(imageAliases).where(and(eq(imageAliases.project, alias.project), eq(imageAliases.name, alias.name)));

@@ -6,9 +6,10 @@ import { and, asc, eq, inArray, ne, sql } from 'drizzle-orm';
 import type { NetworkSpec } from '#protocol/commands.ts';
 import { notFound } from '#protocol/errors.ts';
 import type { Config } from '#worker/domain/config.ts';
-import { mergeNetworkConfig } from '#worker/domain/network-config.ts';
-import type { Db, Write } from './db.ts';
+import { ADDRESS_KEYS, mergeNetworkConfig } from '#worker/domain/network-config.ts';
+import type { Db } from './db.ts';
 import { instances, networkMembers, networks, profiles } from './schema.ts';
+import type { Statement } from './statement.ts';
 
 export type NetworkRow = typeof networks.$inferSelect;
 export type NetworkMemberRow = typeof networkMembers.$inferSelect;
@@ -119,16 +120,16 @@ export async function listNetworkUsers(db: Db, network: string | null): Promise<
 }
 
 /** First phase: the row of the network if it is new, and the member's. A unique violation: the member has it. */
-export const defineNetworkOnMember = (db: Db, network: NetworkRow, member: string, config: Config): Write[] => [
+export const defineNetworkOnMember = (db: Db, network: NetworkRow, member: string, config: Config): Statement[] => [
   db.insert(networks).values(network).onConflictDoNothing(),
   db.insert(networkMembers).values({ network: network.name, member, config, status: 'Pending', message: '' }),
 ];
 
 /** A unique violation means that the network exists. */
-export const insertNetwork = (db: Db, network: NetworkRow): Write => db.insert(networks).values(network);
+export const insertNetwork = (db: Db, network: NetworkRow): Statement => db.insert(networks).values(network);
 
 /** The member's row as it is to be; an existing one gets config and status anew. */
-export const putNetworkMember = (db: Db, row: NetworkMemberRow): Write =>
+export const putNetworkMember = (db: Db, row: NetworkMemberRow): Statement =>
   db
     .insert(networkMembers)
     .values(row)
@@ -141,28 +142,37 @@ export const updateNetwork = (
   db: Db,
   name: string,
   fields: Partial<Pick<NetworkRow, 'description' | 'config' | 'status'>>,
-): Write => db.update(networks).set(fields).where(eq(networks.name, name));
+): Statement => db.update(networks).set(fields).where(eq(networks.name, name));
 
 export const updateNetworkMember = (
   db: Db,
   network: string,
   member: string,
   fields: Partial<Pick<NetworkMemberRow, 'config' | 'status' | 'message'>>,
-): Write =>
+): Statement =>
   db
     .update(networkMembers)
     .set(fields)
     .where(and(eq(networkMembers.network, network), eq(networkMembers.member, member)));
 
 /** The network and all its members' rows. */
-export const deleteNetwork = (db: Db, name: string): Write[] => [
+export const deleteNetwork = (db: Db, name: string): Statement[] => [
   db.delete(networkMembers).where(eq(networkMembers.network, name)),
   db.delete(networks).where(eq(networks.name, name)),
 ];
 
-export const deleteNetworkMember = (db: Db, network: string, member: string): Write =>
+export const deleteNetworkMember = (db: Db, network: string, member: string): Statement =>
   db.delete(networkMembers).where(and(eq(networkMembers.network, network), eq(networkMembers.member, member)));
 
-/** The networks that other members' rows say are in use: `network` → member → config. */
-export const listOtherNetworkMembers = (db: Db, name: string): Promise<NetworkMemberRow[]> =>
-  db.select().from(networkMembers).where(ne(networkMembers.network, name));
+/** Every address that networks have or were given, `name` excepted: CIDRs of both families. */
+export async function listNetworkAddresses(db: Db, name: string): Promise<string[]> {
+  const [own, members] = await db.batch([
+    db.select({ config: networks.config }).from(networks).where(ne(networks.name, name)),
+    db.select({ config: networkMembers.config }).from(networkMembers).where(ne(networkMembers.network, name)),
+  ]);
+  return [...own, ...members].flatMap(({ config }) => addressesOf(config));
+}
+
+/** The concrete addresses in a config. */
+export const addressesOf = (config: Config): string[] =>
+  ADDRESS_KEYS.flatMap((key) => config[key] ?? []).filter((value) => value.includes('/'));

@@ -2,12 +2,13 @@
  * Storage pools and what each member has of them. A pool's row holds the cluster's keys; a member's row its own keys
  * (`source`, `size`, `zfs.pool_name`) and whether the pool exists there.
  */
-import { and, asc, eq, ne, sql } from 'drizzle-orm';
+import { and, asc, eq, inArray, ne, sql } from 'drizzle-orm';
 import type { PoolSpec } from '#protocol/commands.ts';
 import { notFound } from '#protocol/errors.ts';
 import type { Config } from '#worker/domain/config.ts';
-import type { Db, Write } from './db.ts';
+import type { Db } from './db.ts';
 import { instances, profiles, storagePoolMembers, storagePools } from './schema.ts';
+import type { Statement } from './statement.ts';
 
 export type PoolRow = typeof storagePools.$inferSelect;
 export type PoolMemberRow = typeof storagePoolMembers.$inferSelect;
@@ -94,17 +95,50 @@ export async function listPoolUsers(db: Db, pool: string | null): Promise<PoolUs
   return [...first, ...second];
 }
 
+export interface PoolInstance {
+  project: string;
+  name: string;
+  member: string;
+  createdAt: string;
+  /** Fingerprint of the image it was cloned from; null when it was not. */
+  baseImage: string | null;
+}
+
+/** The instances whose root volume is in the pool, by name; projects null: of all. */
+export const listPoolInstances = (db: Db, pool: string, projects: readonly string[] | null): Promise<PoolInstance[]> =>
+  db
+    .select({
+      project: instances.project,
+      name: instances.name,
+      member: instances.member,
+      createdAt: instances.createdAt,
+      baseImage: sql<string | null>`json_extract(${instances.config}, '$."volatile.base_image"')`,
+    })
+    .from(instances)
+    .where(and(eq(instances.pool, pool), projects === null ? undefined : inArray(instances.project, [...projects])))
+    .orderBy(asc(instances.project), asc(instances.name));
+
+/**
+ * The message of a `Pending` member row whose creation was ordered; without it the row is only defined (LXD's first
+ * phase), and the member has nothing to remove.
+ */
+export const CREATING = 'Creating';
+
+/** Whether the host was never asked to create it. */
+export const isOnlyDefined = (row: { status: string; message: string }) =>
+  row.status === 'Pending' && row.message === '';
+
 /** First phase: the row of the pool if it is new (`Pending`), and the member's. A unique violation: the member has it. */
-export const definePoolOnMember = (db: Db, pool: PoolRow, member: string, config: Config): Write[] => [
+export const definePoolOnMember = (db: Db, pool: PoolRow, member: string, config: Config): Statement[] => [
   db.insert(storagePools).values(pool).onConflictDoNothing(),
   db.insert(storagePoolMembers).values({ pool: pool.name, member, config, status: 'Pending', message: '' }),
 ];
 
 /** A unique violation means that the pool exists. */
-export const insertPool = (db: Db, pool: PoolRow): Write => db.insert(storagePools).values(pool);
+export const insertPool = (db: Db, pool: PoolRow): Statement => db.insert(storagePools).values(pool);
 
 /** The members' rows as they are to be; existing ones get config and status anew. */
-export const putPoolMember = (db: Db, row: PoolMemberRow): Write =>
+export const putPoolMember = (db: Db, row: PoolMemberRow): Statement =>
   db
     .insert(storagePoolMembers)
     .values(row)
@@ -117,24 +151,24 @@ export const updatePool = (
   db: Db,
   name: string,
   fields: Partial<Pick<PoolRow, 'description' | 'config' | 'status'>>,
-): Write => db.update(storagePools).set(fields).where(eq(storagePools.name, name));
+): Statement => db.update(storagePools).set(fields).where(eq(storagePools.name, name));
 
 export const updatePoolMember = (
   db: Db,
   pool: string,
   member: string,
   fields: Partial<Pick<PoolMemberRow, 'config' | 'status' | 'message'>>,
-): Write =>
+): Statement =>
   db
     .update(storagePoolMembers)
     .set(fields)
     .where(and(eq(storagePoolMembers.pool, pool), eq(storagePoolMembers.member, member)));
 
 /** The pool and all its members' rows. */
-export const deletePool = (db: Db, name: string): Write[] => [
+export const deletePool = (db: Db, name: string): Statement[] => [
   db.delete(storagePoolMembers).where(eq(storagePoolMembers.pool, name)),
   db.delete(storagePools).where(eq(storagePools.name, name)),
 ];
 
-export const deletePoolMember = (db: Db, pool: string, member: string): Write =>
+export const deletePoolMember = (db: Db, pool: string, member: string): Statement =>
   db.delete(storagePoolMembers).where(and(eq(storagePoolMembers.pool, pool), eq(storagePoolMembers.member, member)));
