@@ -1,0 +1,94 @@
+/** The `zfs` and `zpool` programs, spoken to in what zfs-fuse and every OpenZFS understand. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Exec, ExecError, type ExecResult } from '#agent/system/exec.ts';
+import { failed } from '#protocol/errors.ts';
+
+/** Importing or destroying a large pool takes long. */
+const TIMEOUT_MS = 10 * 60_000;
+/** Unmounting ends a moment after `umount` has returned, so that a destroy right after it is told "busy". */
+const BUSY_TRIES = 40;
+
+export type Properties = Record<string, string>;
+
+export interface ZfsTool {
+  /** Throws `failed` with a clear text when ZFS cannot be reached at all. */
+  zfs(...args: string[]): Promise<ExecResult>;
+  zpool(...args: string[]): Promise<ExecResult>;
+  /** As `zfs`, again and again while the answer is "busy"; up to two seconds. */
+  zfsWhenIdle(...args: string[]): Promise<void>;
+  /** Properties of one dataset or snapshot; null when there is no such thing. Any other failure is thrown. */
+  find(dataset: string, properties: readonly string[]): Promise<Properties | null>;
+  /** Properties of a dataset and all below it, by name; empty when there is no such dataset. */
+  findAll(dataset: string, properties: readonly string[]): Promise<Map<string, Properties>>;
+}
+
+/** Parses `zfs get -Hp -o name,property,value`. Values may hold tabs. */
+export function parseProperties(text: string): Map<string, Properties> {
+  const datasets = new Map<string, Properties>();
+  for (const line of text.split('\n')) {
+    const [name, property, ...value] = line.split('\t');
+    if (name === undefined || property === undefined || value.length === 0) continue;
+    const known = datasets.get(name) ?? {};
+    known[property] = value.join('\t');
+    datasets.set(name, known);
+  }
+  return datasets;
+}
+
+const says = (error: unknown, pattern: RegExp) => error instanceof ExecError && pattern.test(error.stderr);
+
+/** True for "there is no such dataset", which is an answer. */
+export const isAbsent = (error: unknown) => says(error, /dataset does not exist|no such pool/);
+export const isBusy = (error: unknown) => says(error, /is busy|pool or dataset is busy/);
+export const hasClones = (error: unknown) => says(error, /has dependent clones/);
+
+function explain(error: unknown): unknown {
+  const unreachable = /zfs-fuse daemon is running|ZFS modules (?:are not|cannot)|failed to initialize ZFS|\/dev\/zfs/;
+  if (says(error, unreachable)) {
+    return failed('Cannot reach ZFS: start the zfs-fuse service or load the zfs module', error);
+  }
+  if (error instanceof ExecError && error.exitCode === undefined && /ENOENT/.test(error.stderr)) {
+    return failed(`Cannot reach ZFS: "${error.file}" is not installed`, error);
+  }
+  return error;
+}
+
+/** The tool over `exec`. */
+export function createZfsTool(exec: Exec): ZfsTool {
+  async function run(file: string, args: string[]): Promise<ExecResult> {
+    try {
+      return await exec(file, args, { timeoutMs: TIMEOUT_MS });
+    } catch (error) {
+      throw explain(error);
+    }
+  }
+  const zfs = (...args: string[]) => run('zfs', args);
+
+  async function query(flags: string, dataset: string, properties: readonly string[]) {
+    try {
+      const { stdout } = await zfs('get', flags, '-o', 'name,property,value', properties.join(','), dataset);
+      return parseProperties(stdout);
+    } catch (error) {
+      if (isAbsent(error)) return new Map<string, Properties>();
+      throw error;
+    }
+  }
+
+  return {
+    zfs,
+    zpool: (...args) => run('zpool', args),
+    async zfsWhenIdle(...args) {
+      for (let tries = 1; ; tries++) {
+        try {
+          await zfs(...args);
+          return;
+        } catch (error) {
+          if (!isBusy(error) || tries >= BUSY_TRIES) throw error;
+          await delay(Math.min(5 * tries, 100));
+        }
+      }
+    },
+    find: async (dataset, properties) => (await query('-Hp', dataset, properties)).get(dataset) ?? null,
+    findAll: (dataset, properties) => query('-Hpr', dataset, properties),
+  };
+}

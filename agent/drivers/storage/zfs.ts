@@ -1,0 +1,235 @@
+/**
+ * ZFS: an image is a dataset with the snapshot `@readonly`, whose existence means that it is complete; an instance is a
+ * clone of it. An image deleted before its clones waits below `deleted/images`.
+ *
+ * Everything has `canmount=noauto`: the agent mounts what it needs.
+ */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { removeEmptyDirectory } from '#agent/system/fs.ts';
+import { createKeyedLock } from '#agent/system/lock.ts';
+import { findMount } from '#agent/system/mounts.ts';
+import type { PoolSpec } from '#protocol/commands.ts';
+import { conflict, failed, notFound } from '#protocol/errors.ts';
+import type { StorageDriver } from './driver.ts';
+import { hostZfsTakesIdmap } from './idmap-support.ts';
+import { checkImage, checkVolume, closeVolume, createLayout, makePassage, type StorageDeps } from './layout.ts';
+import { createZfsPool } from './zfs-pool.ts';
+import { createZfsTool, hasClones } from './zfs-tool.ts';
+
+/** The driver for `pool`, which need not exist yet. Throws `bad_request` for keys or names it cannot use. */
+export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDriver {
+  const tool = createZfsTool(deps.exec);
+  const layout = createLayout(deps.dataDir, pool.name);
+  const zpool = createZfsPool({ ...deps, tool }, pool, layout);
+  const lock = createKeyedLock();
+  const { root } = zpool;
+
+  const imageDataset = (fingerprint: string) => `${root}/images/${checkImage(fingerprint)}`;
+  const deletedDataset = (fingerprint: string) => `${root}/deleted/images/${checkImage(fingerprint)}`;
+  const instanceDataset = (name: string) => `${root}/containers/${checkVolume(name)}`;
+  const isMounted = async (dataset: string, path: string) => (await findMount(path))?.source === dataset;
+
+  /** Mounts `dataset` at `path`; throws `not_found` when there is none. */
+  async function mount(dataset: string, path: string): Promise<void> {
+    if (await isMounted(dataset, path)) return;
+    const found = await tool.find(dataset, ['mountpoint']);
+    if (found === null) throw notFound('Storage volume');
+    await makePassage(path);
+    if (found.mountpoint !== path) await tool.zfs('set', `mountpoint=${path}`, dataset);
+    try {
+      await tool.zfs('mount', dataset);
+    } catch (error) {
+      // zfs-fuse mounts by itself when a clone or a mount point is made.
+      if (!(await isMounted(dataset, path))) throw error;
+    }
+  }
+
+  async function unmount(dataset: string, path: string): Promise<void> {
+    if (!(await isMounted(dataset, path))) return;
+    try {
+      await tool.zfsWhenIdle('unmount', dataset);
+    } catch (error) {
+      if (await isMounted(dataset, path)) throw failed(`Failed unmounting storage volume: ${path} is in use`, error);
+    }
+  }
+
+  /** Destroys a dataset with its snapshots and mount point; absent is fine. */
+  async function destroy(dataset: string, path: string): Promise<void> {
+    await unmount(dataset, path);
+    if ((await tool.find(dataset, ['type'])) !== null) await tool.zfsWhenIdle('destroy', '-r', dataset);
+    await removeEmptyDirectory(path);
+  }
+
+  async function hasImage(fingerprint: string): Promise<boolean> {
+    return (await tool.find(`${imageDataset(fingerprint)}@readonly`, ['type'])) !== null;
+  }
+
+  /** Fills and seals the image; the caller removes what is left of a failure. */
+  async function makeImage(fingerprint: string, unpack: (directory: string) => Promise<void>): Promise<void> {
+    const dataset = imageDataset(fingerprint);
+    const path = layout.image(fingerprint);
+    await tool.zfs('create', '-o', `mountpoint=${path}`, '-o', 'canmount=noauto', dataset);
+    await mount(dataset, path);
+    await unpack(path);
+    await closeVolume(path);
+    // zfs-fuse writes what it holds back when it unmounts: the snapshot comes after.
+    await unmount(dataset, path);
+    await tool.zfs('snapshot', `${dataset}@readonly`);
+    await removeEmptyDirectory(path);
+  }
+
+  /** Drops a deleted image that no instance is made of any more. */
+  async function dropIfUnused(fingerprint: string): Promise<void> {
+    await lock.run(`image:${fingerprint}`, async () => {
+      const dataset = deletedDataset(fingerprint);
+      if ((await tool.find(dataset, ['type'])) === null) return;
+      try {
+        await tool.zfsWhenIdle('destroy', '-r', dataset);
+      } catch (error) {
+        if (!hasClones(error)) throw error;
+      }
+    });
+  }
+
+  async function sweepDeleted(): Promise<void> {
+    for (const dataset of (await tool.findAll(`${root}/deleted/images`, ['type'])).keys()) {
+      const fingerprint = dataset.slice(`${root}/deleted/images/`.length);
+      if (fingerprint !== '' && !fingerprint.includes('@')) await dropIfUnused(fingerprint);
+    }
+  }
+
+  async function createVolume(name: string, fingerprint: string | null): Promise<string> {
+    const dataset = instanceDataset(name);
+    const path = layout.instance(name);
+    const existing = await tool.find(dataset, ['origin']);
+    if (existing !== null) {
+      const origins =
+        fingerprint === null
+          ? ['-']
+          : [`${imageDataset(fingerprint)}@readonly`, `${deletedDataset(fingerprint)}@readonly`];
+      if (!origins.includes(existing.origin ?? '-')) throw conflict(`Storage volume "${name}" already exists`);
+    } else {
+      const options = ['-o', `mountpoint=${path}`, '-o', 'canmount=noauto'];
+      await makePassage(path);
+      if (fingerprint === null) await tool.zfs('create', ...options, dataset);
+      else {
+        if (!(await hasImage(fingerprint))) throw notFound('Image');
+        await tool.zfs('clone', ...options, `${imageDataset(fingerprint)}@readonly`, dataset);
+      }
+    }
+    await mount(dataset, path);
+    if (fingerprint === null) {
+      await mkdir(join(path, 'rootfs'), { recursive: true });
+      await closeVolume(path);
+    }
+    return path;
+  }
+
+  async function renameVolume(name: string, newName: string): Promise<void> {
+    const [from, to] = [instanceDataset(name), instanceDataset(newName)];
+    const fromThere = (await tool.find(from, ['type'])) !== null;
+    const toThere = (await tool.find(to, ['type'])) !== null;
+    if (fromThere && toThere) throw conflict(`Storage volume "${newName}" already exists`);
+    if (!fromThere && !toThere) throw notFound('Storage volume');
+    const path = layout.instance(newName);
+    if (fromThere) {
+      const wasMounted = await isMounted(from, layout.instance(name));
+      await unmount(from, layout.instance(name));
+      await tool.zfsWhenIdle('rename', from, to);
+      await tool.zfs('set', `mountpoint=${path}`, to);
+      if (wasMounted) await mount(to, path);
+    }
+    await removeEmptyDirectory(layout.instance(name));
+  }
+
+  return {
+    pool,
+    createPool: () => lock.run('pool', () => zpool.create()),
+    openPool: () =>
+      lock.run('pool', async () => {
+        await zpool.open();
+        await sweepDeleted();
+      }),
+    deletePool: () => lock.run('pool', () => zpool.delete()),
+    capabilities: async () => ({ idmap: await hostZfsTakesIdmap(), quota: true }),
+
+    async poolUsage() {
+      const found = await tool.find(root, ['used', 'available']);
+      if (found === null) throw notFound('Storage pool');
+      const usedBytes = Number(found.used);
+      return { usedBytes, totalBytes: usedBytes + Number(found.available), inodes: { used: 0, total: 0 } };
+    },
+
+    ensureImage: async (fingerprint, unpack) =>
+      lock.run(`image:${checkImage(fingerprint)}`, async () => {
+        if (await hasImage(fingerprint)) return;
+        const dataset = imageDataset(fingerprint);
+        const path = layout.image(fingerprint);
+        await destroy(dataset, path);
+        if ((await tool.find(`${deletedDataset(fingerprint)}@readonly`, ['type'])) !== null) {
+          await tool.zfsWhenIdle('rename', deletedDataset(fingerprint), dataset);
+          return;
+        }
+        try {
+          await makeImage(fingerprint, unpack);
+        } catch (error) {
+          await destroy(dataset, path).catch((reason: unknown) =>
+            deps.log.warn('storage.image.leftover', { pool: pool.name, fingerprint, err: reason }),
+          );
+          throw error;
+        }
+      }),
+    hasImage,
+    deleteImage: async (fingerprint) =>
+      lock.run(`image:${checkImage(fingerprint)}`, async () => {
+        try {
+          await destroy(imageDataset(fingerprint), layout.image(fingerprint));
+        } catch (error) {
+          if (!hasClones(error)) throw error;
+          await tool.zfsWhenIdle('rename', imageDataset(fingerprint), deletedDataset(fingerprint));
+        }
+      }),
+
+    createInstanceVolume: async (name, fingerprint) =>
+      lock.run(`instance:${checkVolume(name)}`, () => createVolume(name, fingerprint)),
+    mountInstanceVolume: async (name) =>
+      lock.run(`instance:${checkVolume(name)}`, async () => {
+        await mount(instanceDataset(name), layout.instance(name));
+        return layout.instance(name);
+      }),
+    unmountInstanceVolume: async (name) =>
+      lock.run(`instance:${checkVolume(name)}`, () => unmount(instanceDataset(name), layout.instance(name))),
+    async renameInstanceVolume(name, newName) {
+      const [first, second] = [checkVolume(name), checkVolume(newName)].sort();
+      if (name === newName) return;
+      await lock.run(`instance:${first}`, () => lock.run(`instance:${second}`, () => renameVolume(name, newName)));
+    },
+    async deleteInstanceVolume(name) {
+      const origin = await lock.run(`instance:${checkVolume(name)}`, async () => {
+        const found = await tool.find(instanceDataset(name), ['origin']);
+        await destroy(instanceDataset(name), layout.instance(name));
+        return found?.origin ?? '-';
+      });
+      const deleted = `${root}/deleted/images/`;
+      if (origin.startsWith(deleted)) await dropIfUnused(origin.slice(deleted.length).replace(/@readonly$/, ''));
+    },
+    async listInstanceVolumes() {
+      const prefix = `${root}/containers/`;
+      const names = [...(await tool.findAll(`${root}/containers`, ['type'])).keys()];
+      return names.flatMap((name) =>
+        name.startsWith(prefix) && !name.includes('@') ? [name.slice(prefix.length)] : [],
+      );
+    },
+    async instanceVolumeUsage(name) {
+      const found = await tool.find(instanceDataset(name), ['referenced']);
+      if (found === null) throw notFound('Storage volume');
+      return Number(found.referenced);
+    },
+    async setQuota(name, sizeBytes) {
+      const dataset = instanceDataset(name);
+      if ((await tool.find(dataset, ['type'])) === null) throw notFound('Storage volume');
+      await tool.zfs('set', `refquota=${sizeBytes ?? 'none'}`, dataset);
+    },
+  };
+}
