@@ -1,0 +1,81 @@
+/** Reading `/proc` of other processes. A process that is gone answers null, never an error. */
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+
+const GONE = new Set(['ENOENT', 'ESRCH', 'ENOTDIR']);
+
+const isGone = (error: unknown) =>
+  error instanceof Error && 'code' in error && typeof error.code === 'string' && GONE.has(error.code);
+
+function orNull<T>(read: () => T): T | null {
+  try {
+    return read();
+  } catch (error) {
+    if (isGone(error)) return null;
+    throw error;
+  }
+}
+
+/** A file of `/proc/<pid>` as text. Throws only for what is not "gone" (no permission). */
+export const readProc = (pid: number, file: string): string | null =>
+  orNull(() => readFileSync(`/proc/${pid}/${file}`, 'utf8'));
+
+/** The process's arguments; null when it is gone or a zombie, which has none. */
+export function commandLine(pid: number): string[] | null {
+  const text = readProc(pid, 'cmdline');
+  return text ? text.replace(/\0+$/, '').split('\0') : null;
+}
+
+/** Direct children of a process's main thread. */
+export function childrenOf(pid: number): number[] {
+  const text = readProc(pid, `task/${pid}/children`) ?? '';
+  return text.split(' ').filter(Boolean).map(Number);
+}
+
+/** What `/proc/<pid>/ns/<kind>` names, such as `pid:[4026531836]`. */
+export const namespaceOf = (pid: number | 'self', kind: 'pid' | 'net' | 'user'): string | null =>
+  orNull(() => readlinkSync(`/proc/${pid}/ns/${kind}`));
+
+/** True when the process has a bit set in one of its signal masks (`SigBlk`, `SigCgt`) for `signal`. */
+export function hasSignal(pid: number, mask: 'SigBlk' | 'SigCgt', signal: number): boolean {
+  const hex = new RegExp(`^${mask}:\\s*([0-9a-f]+)$`, 'm').exec(readProc(pid, 'status') ?? '')?.[1];
+  return hex !== undefined && (BigInt(`0x${hex}`) & (1n << BigInt(signal - 1))) !== 0n;
+}
+
+/** Every process id of this pid namespace at this moment. */
+export const listPids = (): number[] =>
+  readdirSync('/proc')
+    .filter((name) => /^[0-9]+$/.test(name))
+    .map(Number);
+
+/** Sends a signal; false when the process is gone. */
+export function sendSignal(pid: number, signal: number): boolean {
+  try {
+    return process.kill(pid, signal);
+  } catch (error) {
+    if (isGone(error)) return false;
+    throw error;
+  }
+}
+
+export interface WaitOptions {
+  /** Null waits for ever. */
+  timeoutMs: number | null;
+  signal?: AbortSignal;
+}
+
+/**
+ * Looks every few milliseconds until `done` says so; false on time-out. Rejects with the signal's reason when aborted.
+ * For what the kernel gives no event for: a process that is not our child, a freezer that settles.
+ */
+export async function waitUntil(done: () => boolean, options: WaitOptions): Promise<boolean> {
+  const endAt = options.timeoutMs === null ? Number.POSITIVE_INFINITY : performance.now() + options.timeoutMs;
+  let pauseMs = 2;
+  while (!done()) {
+    options.signal?.throwIfAborted();
+    if (performance.now() >= endAt) return false;
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    // Fast at first, when most waits end; a stop that takes seconds needs no more than 20 looks a second.
+    pauseMs = Math.min(pauseMs * 1.3, 50);
+  }
+  return true;
+}

@@ -1,0 +1,190 @@
+/**
+ * Programs that live on and are talked to while they run, over real pipes or a terminal. Next to `exec.ts` the only place
+ * of the agent that starts programs; argument arrays, never a shell.
+ *
+ * Real pipes, because Node's own "pipes" are sockets, and `/dev/stdout` cannot be opened on a socket.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, fchownSync } from 'node:fs';
+import { Socket } from 'node:net';
+import os from 'node:os';
+import { lastError, libc } from './libc.ts';
+import { type Input, openTerminal } from './terminal.ts';
+
+const O_CLOEXEC = 0o2000000;
+/** A background process of the payload may keep its output open: with nothing said for so long, it is not waited for. */
+const ORPHAN_SILENCE_MS = 1000;
+
+export interface SpawnOptions {
+  cwd: string;
+  env: Record<string, string>;
+}
+
+export type OutputListener = (channel: 'stdout' | 'stderr', bytes: Uint8Array) => void;
+
+/** A running program. Output waits until `onOutput` is called. */
+export interface Spawned extends Input {
+  pid: number;
+  /** Does nothing without a terminal. */
+  resize(width: number, height: number): void;
+  onOutput(listener: OutputListener): void;
+  pauseOutput(): void;
+  resumeOutput(): void;
+  /** After the last output. 0-255, 128+n for signal n. */
+  exited: Promise<number>;
+}
+
+/** A stream of output that can be held back; shared by pipes and terminals. */
+interface Output {
+  channel: 'stdout' | 'stderr';
+  stream: Socket;
+}
+
+function makePipe(): { readFd: number; writeFd: number } {
+  const fds = Buffer.alloc(8);
+  if (libc('int pipe2(void *fds, int flags)')(fds, O_CLOEXEC) !== 0) throw lastError('pipe2', '');
+  return { readFd: fds.readInt32LE(0), writeFd: fds.readInt32LE(4) };
+}
+
+function started(child: ChildProcess, file: string): number {
+  if (child.pid === undefined) throw new Error(`${file} cannot be started`);
+  return child.pid;
+}
+
+/** Joins a child's exit and the ends of its outputs. */
+function supervise(
+  child: ChildProcess,
+  outputs: Output[],
+): Pick<Spawned, 'onOutput' | 'pauseOutput' | 'resumeOutput' | 'exited'> {
+  let paused = false;
+  let lastHeardAt = performance.now();
+  const closed = Promise.all(
+    outputs.map(({ stream }) => new Promise<void>((resolve) => stream.once('close', () => resolve()))),
+  );
+  for (const { stream } of outputs) stream.on('error', () => stream.destroy());
+
+  const ended = new Promise<number>((resolve) => {
+    child.once('exit', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : os.constants.signals[signal])));
+  });
+  const exited = ended.then(async (code) => {
+    lastHeardAt = performance.now();
+    const orphanWatch = setInterval(() => {
+      if (paused) lastHeardAt = performance.now();
+      if (performance.now() - lastHeardAt < ORPHAN_SILENCE_MS) return;
+      for (const { stream } of outputs) stream.destroy();
+    }, ORPHAN_SILENCE_MS / 4);
+    await closed;
+    clearInterval(orphanWatch);
+    return code;
+  });
+
+  return {
+    exited,
+    onOutput: (listener) => {
+      for (const { channel, stream } of outputs) {
+        stream.on('data', (bytes: Buffer) => {
+          lastHeardAt = performance.now();
+          listener(channel, bytes);
+        });
+        if (paused) stream.pause();
+      }
+    },
+    pauseOutput: () => {
+      paused = true;
+      for (const { stream } of outputs) stream.pause();
+    },
+    resumeOutput: () => {
+      paused = false;
+      for (const { stream } of outputs) stream.resume();
+    },
+  };
+}
+
+/**
+ * Starts a program with three pipes. `owner` is who may open `/dev/stdin` and friends again inside. Throws when it cannot
+ * be started.
+ */
+export function spawnPiped(
+  file: string,
+  args: readonly string[],
+  options: SpawnOptions & { owner: { uid: number; gid: number } },
+): Spawned {
+  const pipes = [makePipe(), makePipe(), makePipe()] as const;
+  const [stdin, stdout, stderr] = pipes;
+  const theirs = [stdin.readFd, stdout.writeFd, stderr.writeFd];
+  const ours = [stdin.writeFd, stdout.readFd, stderr.readFd];
+  let child: ChildProcess;
+  try {
+    for (const fd of theirs) fchownSync(fd, options.owner.uid, options.owner.gid);
+    child = spawn(file, args, { cwd: options.cwd, env: options.env, stdio: theirs, detached: true });
+    child.on('error', () => {});
+    started(child, file);
+  } catch (error) {
+    for (const fd of ours) closeSync(fd);
+    throw error;
+  } finally {
+    for (const fd of theirs) closeSync(fd);
+  }
+  const input = new Socket({ fd: stdin.writeFd, readable: false, writable: true });
+  // The program closed its input: what is still written goes nowhere, as in a shell's pipe.
+  input.on('error', () => input.destroy());
+  const outputs: Output[] = [
+    { channel: 'stdout', stream: new Socket({ fd: stdout.readFd, readable: true, writable: false }) },
+    { channel: 'stderr', stream: new Socket({ fd: stderr.readFd, readable: true, writable: false }) },
+  ];
+  for (const { stream } of outputs) stream.pause();
+  const supervised = supervise(child, outputs);
+  child.once('exit', () => input.destroy());
+  return {
+    pid: started(child, file),
+    write: (bytes) => input.destroyed || input.write(bytes),
+    drained: () =>
+      new Promise((resolve) => {
+        if (input.destroyed || !input.writableNeedDrain) return resolve();
+        input.once('drain', resolve);
+        input.once('close', resolve);
+      }),
+    endInput: () => {
+      if (!input.destroyed) input.end();
+    },
+    resize: () => {},
+    ...supervised,
+  };
+}
+
+/** Starts a program in a session of its own with a new terminal of the given size. Throws when it cannot be started. */
+export function spawnTerminal(
+  file: string,
+  args: readonly string[],
+  options: SpawnOptions & { width: number; height: number },
+): Spawned {
+  const terminal = openTerminal(options.width, options.height);
+  let child: ChildProcess;
+  try {
+    const { slaveFd } = terminal;
+    child = spawn(file, args, {
+      cwd: options.cwd,
+      env: options.env,
+      stdio: [slaveFd, slaveFd, slaveFd],
+      detached: true,
+    });
+    child.on('error', () => {});
+    started(child, file);
+  } catch (error) {
+    terminal.stream.destroy();
+    throw error;
+  } finally {
+    closeSync(terminal.slaveFd);
+  }
+  const supervised = supervise(child, [{ channel: 'stdout', stream: terminal.stream }]);
+  return {
+    pid: started(child, file),
+    ...terminal.input,
+    resize: (width, height) => {
+      terminal.resize(width, height);
+      // The kernel tells only the foreground group of a controlling terminal, and this terminal controls nobody.
+      if (child.exitCode === null && child.signalCode === null) child.kill('SIGWINCH');
+    },
+    ...supervised,
+  };
+}
