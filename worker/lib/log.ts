@@ -29,7 +29,7 @@ function safeError(error: unknown): Error | null {
   return error;
 }
 
-function errorFields(error: unknown): Record<string, string> {
+function errorFields(error: unknown): Record<string, string | undefined> {
   const safe = safeError(error);
   if (safe === null) return { error: error instanceof Error ? error.name : typeof error };
   const code = 'code' in safe && typeof safe.code === 'string' ? { errorCode: safe.code } : {};
@@ -61,7 +61,6 @@ function plain(fields: LogFields): Record<string, unknown> {
 export type LogSink = (level: LogLevel, line: string) => void;
 
 const consoleSink: LogSink = (level, line) => {
-  // biome-ignore lint/suspicious/noConsole: the only place that writes to the console
   console[level](line);
 };
 
@@ -71,7 +70,10 @@ export function createLogger(level: LogLevel, fields: LogFields = {}, sink: LogS
   const write = (at: LogLevel, event: string, own?: LogFields, error?: unknown) => {
     if (LOG_LEVELS.indexOf(at) < threshold) return;
     const failure = error === undefined ? {} : errorFields(error);
-    sink(at, JSON.stringify({ time: new Date().toISOString(), level: at, event, ...plain({ ...fields, ...own }), ...failure }));
+    sink(
+      at,
+      JSON.stringify({ time: new Date().toISOString(), level: at, event, ...plain({ ...fields, ...own }), ...failure }),
+    );
   };
   return {
     debug: (event, own) => write('debug', event, own),

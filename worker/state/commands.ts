@@ -14,10 +14,11 @@ import {
   type CommandResult,
   parseCommand,
 } from '#protocol/commands.ts';
-import type { AgentFrame } from '#protocol/frames.ts';
 import type { WireError } from '#protocol/errors.ts';
+import type { AgentFrame } from '#protocol/frames.ts';
 import { newId } from '#worker/lib/id.ts';
-import { type Db, guardDb, isUniqueViolation } from './db.ts';
+import type { NewCommand } from '#worker/objects/contract.ts';
+import { type Db, guardDb, isUniqueViolation, type Write } from './db.ts';
 import type { Effect, EffectContext, Facts } from './effect.ts';
 import { EFFECTS } from './effects.ts';
 import { type Followup, NOTHING } from './followup.ts';
@@ -40,6 +41,26 @@ export async function listWaitingCommands(db: Db, member: string): Promise<Comma
   );
   return rows.map(parseCommand);
 }
+
+/** A command with its id, typed by its name. */
+export function toCommand(id: string, { name, params }: NewCommand): Command {
+  return parseCommand({ id, name, params });
+}
+
+/** A write for a batch: the command, waiting. `operationId` null: it only converges the member. */
+export const insertCommand = (
+  db: Db,
+  { member, command, operationId, now }: { member: string; command: Command; operationId: string | null; now: string },
+) =>
+  db.insert(commands).values({
+    id: command.id,
+    operationId,
+    member,
+    name: command.name,
+    params: command.params,
+    status: 'waiting',
+    createdAt: now,
+  }) satisfies Write;
 
 /** The commands of one operation, oldest first. */
 export async function listOperationCommands(db: Db, operationId: string): Promise<CommandRow[]> {

@@ -24,9 +24,7 @@ export async function listDetachable(db: Db, member: string): Promise<Detachable
     db
       .select()
       .from(commands)
-      .where(
-        and(eq(commands.member, member), eq(commands.status, 'waiting'), inArray(commands.name, [...DETACHABLE])),
-      ),
+      .where(and(eq(commands.member, member), eq(commands.status, 'waiting'), inArray(commands.name, [...DETACHABLE]))),
   );
   const operations = rows.flatMap((row) => (row.operationId === null ? [] : [row.operationId]));
   const creating = rows.flatMap((row): Detachable['creating'] => {

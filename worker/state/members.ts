@@ -2,8 +2,8 @@
 import { asc, eq, sql } from 'drizzle-orm';
 import { notFound } from '#protocol/errors.ts';
 import type { HostResources } from '#protocol/inventory.ts';
-import { detachCommands, listDetachable } from './detach.ts';
 import { type Db, guardDb, type Write } from './db.ts';
+import { detachCommands, listDetachable } from './detach.ts';
 import type { Followup } from './followup.ts';
 import { type LifecycleDraft, runPlan } from './plan.ts';
 import { members } from './schema.ts';

@@ -1,7 +1,7 @@
 /** Operations: durable, seen from everywhere, moved by their commands (`commands.ts`) or by the service that runs them. */
 import { desc, eq, inArray, or, sql } from 'drizzle-orm';
 import { notFound } from '#protocol/errors.ts';
-import { CANCELLED, CANCELLING, type FinalStatus, FINAL_FROM, RUNNING } from '#worker/domain/operation.ts';
+import { CANCELLED, CANCELLING, FINAL_FROM, type FinalStatus, RUNNING } from '#worker/domain/operation.ts';
 import { newId } from '#worker/lib/id.ts';
 import { type Db, guardDb, type Write } from './db.ts';
 import type { Followup } from './followup.ts';
@@ -9,7 +9,13 @@ import type { NewOperation, OperationRow } from './operation-row.ts';
 import { runPlan } from './plan.ts';
 import { operations, tokens } from './schema.ts';
 
-export { type ApiOperation, type NewOperation, type OperationRow, operationEvent, operationToApi } from './operation-row.ts';
+export {
+  type ApiOperation,
+  type NewOperation,
+  type OperationRow,
+  operationEvent,
+  operationToApi,
+} from './operation-row.ts';
 
 export async function findOperation(db: Db, id: string): Promise<OperationRow | undefined> {
   return await guardDb(() => db.select().from(operations).where(eq(operations.id, id)).get());

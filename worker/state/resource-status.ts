@@ -104,7 +104,10 @@ export function resourceDeleted(
   ) => sql`exists (select 1 from commands as newer where newer.name = ${create} and newer.status = 'waiting'
     and newer.rowid > (select rowid from commands where id = ${commandId}) and json_extract(newer.params, ${path}) = ${name} ${at})`;
   // A member that catches up with an old removal may meet a successor that is being defined.
-  const successor = part.operationId === null ? sql`exists (select 1 from ${table} where name = ${name} and status = 'Pending')` : sql`false`;
+  const successor =
+    part.operationId === null
+      ? sql`exists (select 1 from ${table} where name = ${name} and status = 'Pending')`
+      : sql`false`;
   const unwanted = sql`not ${again(sql``)} and not ${successor}`;
   plan.write(sql`delete from ${members} where ${key} = ${name} and member = ${member}
     and not ${again(sql`and newer.member = ${member}`)} and not ${successor} and ${plan.guard}`);
