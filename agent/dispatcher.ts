@@ -38,6 +38,8 @@ interface Run {
   abort: AbortController;
   done: Promise<void>;
   resumed: boolean;
+  /** The agent's own work instead of an executor. */
+  local: (() => Promise<void>) | null;
 }
 
 export interface Dispatcher {
@@ -47,6 +49,11 @@ export interface Dispatcher {
   acknowledge(id: string): void;
   /** Runs what an earlier process left unfinished, then whatever comes. Until then commands are only accepted. */
   start(): void;
+  /**
+   * Runs the agent's own work in turn with the commands, as if it were `command`; nothing is journaled or sent. Resolves
+   * when it is over, however it ended.
+   */
+  runLocal(command: Command, work: () => Promise<void>): Promise<void>;
   /** Sends every unacknowledged result: after each welcome. */
   resend(): void;
   /** True while a command works on this instance (programs that run in it do not count). */
@@ -103,6 +110,7 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
     const fields = { commandId: command.id, command: command.name };
     try {
       if (stopped) return;
+      if (run.local !== null) return await run.local();
       log.info('command.started', { ...fields, resumed: run.resumed });
       const outcome = await outcomeOf(run);
       if (stopped) return;
@@ -126,14 +134,15 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
     }
   };
 
-  const begin = (command: Command, resumed: boolean) => {
+  const begin = (command: Command, resumed: boolean, local: Run['local'] = null) => {
     const earlier = [...runs.values()].filter((other) => mustWait(other.command, command));
     for (const other of earlier) {
       if (supersedes(command, other.command)) other.abort.abort(cancelled('Superseded by a forced request'));
     }
-    const run: Run = { command, abort: new AbortController(), done: Promise.resolve(), resumed };
+    const run: Run = { command, abort: new AbortController(), done: Promise.resolve(), resumed, local };
     runs.set(command.id, run);
     run.done = perform(run, earlier);
+    return run.done;
   };
 
   const resendTimer = setInterval(() => {
@@ -155,7 +164,7 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
       const known = journal.accept(command);
       deps.send({ type: 'ack', id: command.id });
       if (known.state === 'finished') sendResult(known.finished);
-      else if (known.state === 'new' && !stopped) begin(command, false);
+      else if (known.state === 'new' && !stopped) void begin(command, false);
     },
     cancel: (id) => runs.get(id)?.abort.abort(cancelled()),
     acknowledge: (id) => {
@@ -163,9 +172,10 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
       journal.acknowledge(id);
     },
     start: () => {
-      for (const command of journal.listUnfinished()) if (!runs.has(command.id)) begin(command, true);
+      for (const command of journal.listUnfinished()) if (!runs.has(command.id)) void begin(command, true);
       open();
     },
+    runLocal: (command, work) => begin(command, false, work),
     resend: () => {
       for (const finished of journal.listUnacknowledged()) sendResult(finished);
     },

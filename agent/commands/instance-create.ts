@@ -8,9 +8,9 @@ import {
   applyRootSize,
   configureInstance,
   type InstanceOutcome,
+  killInstance,
   outcomeOf,
   refOf,
-  startInstance,
   volumeName,
 } from './instances.ts';
 import { ensureNetworks, releaseNics, reserveNics } from './nics.ts';
@@ -78,9 +78,9 @@ export async function createInstance(
     {
       name: 'start',
       run: async () => {
-        if (params.start && (await host.instances.status(ref)) === 'Stopped') await startInstance(host, spec);
+        if (params.start && (await host.instances.status(ref)) === 'Stopped') await host.instances.start(ref);
       },
-      undo: () => host.instances.stop(ref, { force: true, timeoutMs: null }),
+      undo: () => killInstance(host, ref),
     },
   ]);
   return outcomeOf(host, spec, nics);

@@ -1,7 +1,7 @@
 /** `instance.delete`: goes forward only, and is right for whatever is left of the instance. */
 import type { CommandParams, CommandResult } from '#protocol/commands.ts';
 import type { CommandContext, Host } from './host.ts';
-import { statusOf, volumeName } from './instances.ts';
+import { killInstance, volumeName } from './instances.ts';
 import { releaseNics } from './nics.ts';
 import { runSteps } from './steps.ts';
 
@@ -18,9 +18,7 @@ export async function deleteInstance(
   await runSteps({ log: host.log, signal }, [
     {
       name: 'stop',
-      run: async () => {
-        if ((await statusOf(host, ref)) !== 'Stopped') await host.instances.stop(ref, { force: true, timeoutMs: null });
-      },
+      run: () => killInstance(host, ref),
     },
     {
       name: 'delete-volume',

@@ -12,8 +12,6 @@ type Params = CommandParams<'instance.exec'>;
 /** Of a program that is not there, as shells and LXD tell it. */
 const SPECIAL_EXIT: Record<number, string> = { 126: 'Command not executable', 127: 'Command not found' };
 
-const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
-
 /** Runs the program at most once: after a crash of the agent it is not run again but reported as lost. */
 export async function execInstance(
   host: Host,
@@ -62,15 +60,8 @@ async function runDetached(host: Host, context: CommandContext, params: Params):
   return process.exited;
 }
 
-/** LXD's defaults under the request's own environment. */
 function requestOf(params: Params): ExecRequest {
-  const root: Record<string, string> = params.user === 0 ? { HOME: '/root', USER: 'root' } : {};
-  return {
-    command: params.command,
-    environment: { PATH: DEFAULT_PATH, LANG: 'C.UTF-8', ...root, ...params.environment },
-    user: params.user,
-    group: params.group,
-    cwd: params.cwd !== '' ? params.cwd : params.user === 0 ? '/root' : '/',
-    terminal: params.interactive ? { width: params.width, height: params.height } : null,
-  };
+  const { command, environment, user, group, cwd } = params;
+  const terminal = params.interactive ? { width: params.width, height: params.height } : null;
+  return { command, environment, user, group, cwd, terminal };
 }

@@ -9,10 +9,10 @@ import {
   configureInstance,
   getRecord,
   type InstanceOutcome,
+  killInstance,
   outcomeOf,
   recordPower,
   refOf,
-  startInstance,
   statusOf,
   volumeName,
 } from './instances.ts';
@@ -108,8 +108,8 @@ export async function bringUp(host: Host, signal: AbortSignal, spec: InstanceSpe
     },
     {
       name: 'start',
-      run: () => startInstance(host, spec),
-      undo: () => host.instances.stop(refOf(spec), { force: true, timeoutMs: null }),
+      run: () => host.instances.start(refOf(spec)),
+      undo: () => killInstance(host, spec),
     },
   ]);
   recordPower(host, spec, 'RUNNING');

@@ -7,7 +7,6 @@ import { parseSizeBytes } from '#protocol/units.ts';
 import type { InstanceNic, InstanceSetup } from '../drivers/instance/driver.ts';
 import type { StorageDriver } from '../drivers/storage/driver.ts';
 import type { InstanceRecord } from '../journal/journal.ts';
-import { ExecError } from '../system/exec.ts';
 import type { Host } from './host.ts';
 import { planNics, reserveNics } from './nics.ts';
 
@@ -64,25 +63,9 @@ export async function configureInstance(host: Host, spec: InstanceSpec, pool: st
   return setup;
 }
 
-/** Starts it; a failure says what the runtime's log says. */
-export async function startInstance(host: Host, spec: InstanceSpec): Promise<void> {
-  const ref = refOf(spec);
-  try {
-    await host.instances.start(ref);
-  } catch (error) {
-    if (!(error instanceof ExecError || error instanceof AppError)) throw error;
-    const tail = await host.instances.readLog(ref, 'lxc.log').then(usefulTail, () => '');
-    throw failed(tail === '' || error.message.includes(tail) ? error.message : `${error.message}\n${tail}`, error);
-  }
-}
-
-/** The last error lines of a liblxc log, without the noise before the message. */
-export function usefulTail(log: string): string {
-  const lines = log.split('\n').filter((line) => / (ERROR|FATAL|ALERT|CRIT|EMERG) /.test(line));
-  return lines
-    .slice(-4)
-    .map((line) => line.replace(/^lxc \S+ \d+\.\d+ /, ''))
-    .join('\n');
+/** Kills it if it runs; right also for one that has never been configured. */
+export async function killInstance(host: Host, ref: InstanceRef): Promise<void> {
+  if ((await statusOf(host, ref)) !== 'Stopped') await host.instances.stop(ref, { force: true, timeoutMs: null });
 }
 
 /** Report and volatile keys as they are now; what a command on an instance answers. */

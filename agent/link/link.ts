@@ -7,6 +7,7 @@
 
 import type { KeyObject } from 'node:crypto';
 import { randomUUID } from 'node:crypto';
+import { unavailable } from '#protocol/errors.ts';
 import { type AgentFrame, helloPayload } from '#protocol/frames.ts';
 import type { HostLoad, HostResources } from '#protocol/inventory.ts';
 import { PROTOCOL_VERSION } from '#protocol/version.ts';
@@ -48,6 +49,8 @@ export interface Link {
   send(frame: AgentFrame): boolean;
   /** Null while the link is down. */
   session(): Session | null;
+  /** The session, waiting up to `limitMs` for the link; rejects with `unavailable`. */
+  whenUp(limitMs: number, signal?: AbortSignal): Promise<Session>;
   start(handlers: LinkHandlers): void;
   /** Ends the connection and the trying; resolves when both are over. */
   stop(): Promise<void>;
@@ -63,6 +66,7 @@ export function createLink(options: LinkOptions): Link {
   let connection: Connection | null = null;
   let session: Session | null = null;
   let running: Promise<void> = Promise.resolve();
+  const waiting = new Set<(session: Session) => void>();
 
   const hello = (challenge: Challenge, host: { resources: HostResources; load: HostLoad }): AgentFrame => {
     const { member, epoch } = options;
@@ -84,7 +88,9 @@ export function createLink(options: LinkOptions): Link {
     const current = connect({ log }, address, trust, options.member, {
       hello: (challenge) => hello(challenge, host),
       welcome: (token) => {
-        session = { address, token };
+        const current = { address, token };
+        session = current;
+        for (const wake of waiting) wake(current);
         log.info('link.up', { server: address.authority });
         handlers.onWelcome();
       },
@@ -123,6 +129,22 @@ export function createLink(options: LinkOptions): Link {
   return {
     send: (frame) => connection?.send(frame) ?? false,
     session: () => session,
+    whenUp: (limitMs, signal) => {
+      if (session !== null) return Promise.resolve(session);
+      return new Promise((resolve, reject) => {
+        const settle = (act: () => void) => {
+          clearTimeout(timer);
+          waiting.delete(wake);
+          signal?.removeEventListener('abort', refuse);
+          act();
+        };
+        const wake = (current: Session) => settle(() => resolve(current));
+        const refuse = () => settle(() => reject(unavailable('No connection to the control plane')));
+        const timer = setTimeout(refuse, limitMs);
+        waiting.add(wake);
+        signal?.addEventListener('abort', refuse, { once: true });
+      });
+    },
     start: (handlers) => {
       running = run(handlers);
     },

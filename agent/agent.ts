@@ -1,0 +1,180 @@
+/** One running agent: the parts joined, started and stopped in order. */
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import type { Command, InstanceSpec, PoolSpec } from '#protocol/commands.ts';
+import { toWireError } from '#protocol/errors.ts';
+import { execute } from './commands/executors.ts';
+import type { Host } from './commands/host.ts';
+import { createPools } from './commands/pools.ts';
+import { answerQuery } from './commands/queries.ts';
+import type { AgentConfig } from './config.ts';
+import { createDispatcher } from './dispatcher.ts';
+import type { FetchPart, ImageStore } from './drivers/image/driver.ts';
+import type { InstanceDriver } from './drivers/instance/driver.ts';
+import type { NetworkDriver } from './drivers/network/driver.ts';
+import type { StorageDriver } from './drivers/storage/driver.ts';
+import { readBoot, restoreHost, restoreInstances } from './inventory/boot.ts';
+import { createHostReader } from './inventory/host.ts';
+import { readLoad } from './inventory/load.ts';
+import { createReporter } from './inventory/reporter.ts';
+import { instanceKey, type Outcome } from './journal/journal.ts';
+import { openSqliteJournal } from './journal/sqlite.ts';
+import type { WorkFrame } from './link/connection.ts';
+import { openSocket } from './link/connection.ts';
+import { nextEpoch } from './link/epoch.ts';
+import { readIdentity, signPayload } from './link/identity.ts';
+import { createLink } from './link/link.ts';
+import { createFetchPart } from './link/request.ts';
+import { startLocalServer } from './local/server.ts';
+import type { Log } from './log.ts';
+import { openAgentStream } from './streams/stream.ts';
+import type { Exec } from './system/exec.ts';
+
+/** Commands that work on the host at once: more only queue in the kernel. */
+const SLOTS_PER_CORE = 2;
+/** A resumed command may need its image before the link is back. */
+const FETCH_WAIT_MS = 60_000;
+const STREAM_WAIT_MS = 5_000;
+/** A link that is just being replaced returns within this time. */
+const LOCAL_WAIT_MS = 3_000;
+
+export interface Drivers {
+  createStorage(pool: PoolSpec): StorageDriver;
+  instances: InstanceDriver;
+  networks: NetworkDriver;
+  images: ImageStore;
+}
+
+export interface AgentDeps {
+  log: Log;
+  exec: Exec;
+  createDrivers(fetchPart: FetchPart): Drivers;
+}
+
+export interface Agent {
+  /** Instances go on running; unfinished commands are taken up by the next start. */
+  stop(): Promise<void>;
+}
+
+/** Starts everything. Throws when the journal, the key or a socket cannot be opened; the control plane may be away. */
+export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<Agent> {
+  const { log } = deps;
+  const identity = readIdentity(config.keyFile);
+  const journal = openSqliteJournal(join(config.dataDir, 'agent.db'));
+  const trust = { fingerprint: config.fingerprint };
+  const managedNetworks = () => new Set(journal.networks.list().map((network) => network.name));
+  const readResources = createHostReader({ exec: deps.exec, managedNetworks });
+
+  const link = createLink({
+    server: config.server,
+    fingerprint: config.fingerprint,
+    member: config.member,
+    epoch: nextEpoch(config.dataDir),
+    identity,
+    signature: signPayload,
+    describeHost: async () => {
+      const [resources, load] = await Promise.all([readResources(), readLoad()]);
+      return { resources, load };
+    },
+    log,
+  });
+  const drivers = deps.createDrivers(
+    createFetchPart({ trust, session: (signal) => link.whenUp(FETCH_WAIT_MS, signal) }),
+  );
+  const host: Host = {
+    log,
+    journal,
+    pools: createPools({ journal, createStorage: drivers.createStorage }),
+    instances: drivers.instances,
+    networks: drivers.networks,
+    images: drivers.images,
+    openStream: async (id) => {
+      const { address, token } = await link.whenUp(STREAM_WAIT_MS);
+      const path = `/agent/stream/${encodeURIComponent(id)}`;
+      return openAgentStream({ log }, openSocket(address, trust, path, { authorization: `Bearer ${token}` }));
+    },
+  };
+
+  const reporter = createReporter({ host, send: link.send, isBusy: (ref) => dispatcher.isBusy(ref) });
+  const dispatcher = createDispatcher({
+    journal,
+    log,
+    send: link.send,
+    slots: SLOTS_PER_CORE * availableParallelism(),
+    execute: (command, context) => execute(host, context, command),
+    onFinished: (command, outcome) => noteOutcome(reporter, command, outcome),
+  });
+  const queries = (frame: Extract<WorkFrame, { type: 'query' }>) =>
+    answerQuery(host, frame.name, frame.params).then(
+      (result) => ({ ok: true as const, result }),
+      (err: unknown) => {
+        log.info('query.failed', { query: frame.name, err });
+        return { ok: false as const, error: toWireError(err) };
+      },
+    );
+
+  const local = await startLocalServer(
+    { log, trust, session: () => link.whenUp(LOCAL_WAIT_MS) },
+    config.socketPaths,
+    config.socketGroup,
+  );
+  reporter.start();
+  link.start({
+    onWelcome: () => {
+      dispatcher.resend();
+      reporter.reportAll().catch((err) => log.error('inventory.report.failed', { err }));
+    },
+    onFrame: (frame) => {
+      if (frame.type === 'command') dispatcher.take(frame);
+      else if (frame.type === 'cancel') dispatcher.cancel(frame.id);
+      else if (frame.type === 'result-ack') dispatcher.acknowledge(frame.id);
+      else if (frame.type === 'query') {
+        void queries(frame).then((outcome) => link.send({ type: 'answer', id: frame.id, outcome }));
+      }
+    },
+  });
+  void bringHostUp(host, dispatcher).catch((err) => log.error('host.restore.failed', { err }));
+  log.info('agent.started', { member: config.member, dataDir: config.dataDir });
+
+  return {
+    stop: async () => {
+      dispatcher.stop();
+      reporter.stop();
+      await Promise.all([link.stop(), local.close()]);
+      log.info('agent.stopped');
+    },
+  };
+}
+
+/** Commands wait until pools and networks are there; then unfinished ones go first, and the instances of a boot. */
+async function bringHostUp(host: Host, dispatcher: ReturnType<typeof createDispatcher>): Promise<void> {
+  await restoreHost(host);
+  dispatcher.start();
+  await restoreInstances(host, await readBoot(), (spec, work) => dispatcher.runLocal(startOf(spec), work));
+}
+
+/** The turn of a start at boot among the commands. */
+const startOf = (spec: InstanceSpec): Command => ({
+  id: `boot:${instanceKey(spec)}`,
+  name: 'instance.state',
+  params: { spec, action: 'start', timeoutSeconds: 0, force: false },
+});
+
+/** What a result tells counts as reported; after a failure the instance is looked at. */
+function noteOutcome(reporter: ReturnType<typeof createReporter>, command: Command, outcome: Outcome): void {
+  switch (command.name) {
+    case 'instance.create':
+    case 'instance.state':
+    case 'instance.update':
+    case 'instance.rename':
+      // Looked at again even so: addresses may have come since.
+      reporter.touch(command.params.spec);
+      if (outcome.ok) reporter.noteResult(outcome.result);
+      return;
+    case 'instance.delete':
+      if (!outcome.ok) reporter.touch(command.params.ref);
+      return;
+    default:
+      return;
+  }
+}

@@ -1,0 +1,82 @@
+/** After a start of the agent or the host: pools and networks as they were, and the instances that belong up. */
+import { readFile } from 'node:fs/promises';
+import type { InstanceSpec } from '#protocol/commands.ts';
+import { isTrue } from '#protocol/units.ts';
+import type { Host } from '../commands/host.ts';
+import { bringUp } from '../commands/instance-state.ts';
+import { recordPower, statusOf } from '../commands/instances.ts';
+import { type InstanceRecord, instanceKey } from '../journal/journal.ts';
+
+/**
+ * Names this boot: the kernel's id and when pid 1 began, so that a host in a namespace of its own boots by itself. Never
+ * fails: without `/proc` every start counts as the same boot.
+ */
+export async function readBoot(): Promise<string> {
+  const [id, stat] = await Promise.all([
+    readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => ''),
+    readFile('/proc/1/stat', 'utf8').catch(() => ''),
+  ]);
+  // The fields after the name in parentheses; `starttime` is the 20th of them.
+  const startTicks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+  return `${id.trim()}/${startTicks}`;
+}
+
+/** Opens every pool and brings the networks up. What cannot be is logged and tried again at its next use. */
+export async function restoreHost(host: Host): Promise<void> {
+  await Promise.all(
+    host.journal.pools
+      .list()
+      .map((pool) =>
+        host.pools.open(pool.name).catch((err) => host.log.error('pool.open.failed', { pool: pool.name, err })),
+      ),
+  );
+  await host.networks.restore().catch((err) => host.log.error('network.restore.failed', { err }));
+}
+
+/** The instances to start after a boot, in LXD's order: highest `boot.autostart.priority` first, then by name. Pure. */
+export function autostartOrder(records: readonly InstanceRecord[]): InstanceSpec[] {
+  const priority = ({ spec }: InstanceRecord) => Number(spec.expandedConfig['boot.autostart.priority'] ?? 0) || 0;
+  return records
+    .filter(({ spec, power }) => {
+      const wish = spec.expandedConfig['boot.autostart'];
+      return wish === undefined || wish === '' ? power === 'RUNNING' : isTrue(wish);
+    })
+    .toSorted((a, b) => priority(b) - priority(a) || (instanceKey(a.spec) < instanceKey(b.spec) ? -1 : 1))
+    .map((record) => record.spec);
+}
+
+/**
+ * Adopts what runs. When the host has booted since the last start, starts what belongs up, one after the other; one that
+ * fails does not hold up the next. Otherwise an instance that is down has stopped by itself and stays down.
+ */
+export async function restoreInstances(
+  host: Host,
+  boot: string,
+  inTurn: (spec: InstanceSpec, work: () => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const booted = host.journal.lastBoot() !== boot;
+  const records = host.journal.instances.list();
+  if (!booted) {
+    for (const { spec } of records) if ((await statusOf(host, spec)) === 'Stopped') recordPower(host, spec, 'STOPPED');
+    return;
+  }
+  for (const spec of autostartOrder(records)) {
+    await inTurn(spec, () => startAfterBoot(host, spec));
+    const delaySeconds = Number(spec.expandedConfig['boot.autostart.delay'] ?? 0) || 0;
+    if (delaySeconds > 0) await new Promise((resolve) => setTimeout(resolve, delaySeconds * 1000));
+  }
+  host.journal.setLastBoot(boot);
+}
+
+async function startAfterBoot(host: Host, spec: InstanceSpec): Promise<void> {
+  // It may have been changed, started or deleted by a command meanwhile.
+  const record = host.journal.instances.find(spec);
+  if (record === undefined || (await statusOf(host, spec)) !== 'Stopped') return;
+  const instance = instanceKey(spec);
+  try {
+    await bringUp(host, new AbortController().signal, record.spec);
+    host.log.info('instance.autostart.done', { instance });
+  } catch (err) {
+    host.log.error('instance.autostart.failed', { instance, err });
+  }
+}

@@ -1,0 +1,232 @@
+/**
+ * The LXD API on unix sockets of the host: every request goes to the control plane with the agent's session, so that stock
+ * clients work here with nothing to set up. Whoever may open the socket is an administrator.
+ */
+import { chmod, chown, mkdir, readFile, rm } from 'node:fs/promises';
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestOptions,
+  request,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import { connect, type Socket } from 'node:net';
+import { dirname } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { failed } from '#protocol/errors.ts';
+import { ServerAgent, type Trust } from '../link/dial.ts';
+import type { Session } from '../link/link.ts';
+import type { Log } from '../log.ts';
+import { endToEnd, outgoingHeaders } from './forward.ts';
+
+/** The control plane's runtime closes idle connections after 5 s; ours go first. */
+const POOL_IDLE_MS = 4_000;
+
+export interface LocalDeps {
+  log: Log;
+  trust: Trust;
+  /** Waits shortly for the link; rejects when it stays down. */
+  session(): Promise<Session>;
+}
+
+export interface LocalServer {
+  close(): Promise<void>;
+}
+
+/** Listens on every path, mode 0660. A path that another live server uses is an error; a stale one is replaced. */
+export async function startLocalServer(deps: LocalDeps, paths: readonly string[], group: string): Promise<LocalServer> {
+  const gid = await findGroup(group);
+  const servers: Server[] = [];
+  const close = async () => {
+    await Promise.all(servers.map(closeServer));
+    await Promise.all(paths.slice(0, servers.length).map((path) => rm(path, { force: true })));
+  };
+  try {
+    for (const path of paths) {
+      const server = createApi(deps);
+      await listen(server, path);
+      servers.push(server);
+      if (gid !== null) await chown(path, 0, gid);
+      await chmod(path, 0o660);
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { close };
+}
+
+function createApi(deps: LocalDeps): Server {
+  const pools = new Map<string, ServerAgent>();
+  const poolOf = ({ address }: Session) => {
+    const known = pools.get(address.authority);
+    const pool = known ?? new ServerAgent(address, deps.trust, { keepAlive: true, timeout: POOL_IDLE_MS });
+    pools.set(address.authority, pool);
+    return pool;
+  };
+  const optionsOf = (session: Session, incoming: IncomingMessage): RequestOptions => ({
+    agent: poolOf(session),
+    host: session.address.host,
+    port: session.address.port,
+    method: incoming.method ?? 'GET',
+    path: incoming.url ?? '/',
+    headers: {
+      ...outgoingHeaders(incoming.headers, { authority: session.address.authority, token: session.token }),
+      // Node chunks only the methods that usually have a body; LXD clients send one with others too.
+      ...(incoming.headers['transfer-encoding'] === undefined ? {} : { 'transfer-encoding': 'chunked' }),
+    },
+  });
+
+  const server = createServer((incoming, outgoing) => {
+    deps.session().then(
+      (session) => forward(deps, optionsOf(session, incoming), incoming, outgoing),
+      () => sendUnavailable(outgoing),
+    );
+  });
+  // An operation's wait and a file of gigabytes take as long as they take.
+  server.requestTimeout = 0;
+  server.on('upgrade', (incoming, client, head) => {
+    client.on('error', () => client.destroy());
+    deps.session().then(
+      (session) => splice(optionsOf(session, incoming), incoming, client, head),
+      () => client.end(rawUnavailable()),
+    );
+  });
+  server.on('close', () => {
+    for (const pool of pools.values()) pool.destroy();
+  });
+  return server;
+}
+
+function forward(deps: LocalDeps, options: RequestOptions, incoming: IncomingMessage, outgoing: ServerResponse): void {
+  const hasBody =
+    incoming.headers['transfer-encoding'] !== undefined || Number(incoming.headers['content-length'] ?? 0) > 0;
+  const attempt = (mayRepeat: boolean) => {
+    const upstream = request(options, (response) => {
+      outgoing.writeHead(response.statusCode ?? 502, endToEnd(response.headers));
+      // Headers at once: event streams and waits have no body for a long time.
+      outgoing.flushHeaders();
+      pipeline(response, outgoing).catch((err) => deps.log.debug('local.answer.broken', { err }));
+    });
+    upstream.on('error', (err) => {
+      // A pooled connection that was closed under us; nothing had been sent that cannot be sent again.
+      if (mayRepeat && upstream.reusedSocket && !outgoing.headersSent) return attempt(false);
+      deps.log.warn('local.forward.failed', { err });
+      if (outgoing.headersSent) outgoing.destroy();
+      else sendUnavailable(outgoing);
+    });
+    outgoing.on('close', () => upstream.destroy());
+    if (hasBody) incoming.pipe(upstream);
+    else upstream.end();
+  };
+  attempt(!hasBody && incoming.method === 'GET');
+}
+
+/** Websockets and other upgrades: after the 101 both ends are joined byte for byte. */
+function splice(options: RequestOptions, incoming: IncomingMessage, client: Duplex, head: Buffer): void {
+  const headers = { ...options.headers, connection: 'Upgrade', upgrade: incoming.headers.upgrade ?? '' };
+  const upstream = request({ ...options, headers });
+  const refuse = () => client.end(rawUnavailable());
+  upstream.on('error', refuse);
+  client.on('close', () => upstream.destroy());
+  upstream.on('response', (response) => {
+    const chunks: Buffer[] = [];
+    response.on('data', (chunk: Buffer) => chunks.push(chunk));
+    response.on('error', refuse);
+    response.on('end', () => {
+      const body = Buffer.concat(chunks);
+      const kept = { ...endToEnd(response.headers), 'content-length': String(body.length), connection: 'close' };
+      client.end(Buffer.concat([rawHead(response, kept), body]));
+    });
+  });
+  upstream.on('upgrade', (response, socket: Socket, first) => {
+    client.write(rawHead(response, response.headers));
+    if (first.length > 0) client.write(first);
+    if (head.length > 0) socket.write(head);
+    socket.setNoDelay(true);
+    socket.setTimeout(0);
+    const end = () => {
+      socket.destroy();
+      client.destroy();
+    };
+    socket.on('error', end);
+    socket.on('close', end);
+    client.on('close', end);
+    socket.pipe(client);
+    client.pipe(socket);
+  });
+  upstream.end();
+}
+
+function rawHead(response: IncomingMessage, headers: Record<string, unknown>): Buffer {
+  const lines = Object.entries(headers).flatMap(([name, value]) =>
+    (Array.isArray(value) ? value : [value]).map((one) => `${name}: ${one}`),
+  );
+  return Buffer.from(`HTTP/1.1 ${response.statusCode} ${response.statusMessage}\r\n${lines.join('\r\n')}\r\n\r\n`);
+}
+
+const UNAVAILABLE = JSON.stringify({
+  type: 'error',
+  status: '',
+  status_code: 0,
+  operation: '',
+  error_code: 503,
+  error: 'The control plane cannot be reached from this host',
+  metadata: null,
+});
+const UNAVAILABLE_HEADERS = {
+  'content-type': 'application/json',
+  'content-length': String(Buffer.byteLength(UNAVAILABLE)),
+  'retry-after': '3',
+};
+
+function sendUnavailable(outgoing: ServerResponse): void {
+  outgoing.writeHead(503, UNAVAILABLE_HEADERS).end(UNAVAILABLE);
+}
+
+function rawUnavailable(): string {
+  const headers = Object.entries({ ...UNAVAILABLE_HEADERS, connection: 'close' }).map(
+    ([name, value]) => `${name}: ${value}`,
+  );
+  return `HTTP/1.1 503 Service Unavailable\r\n${headers.join('\r\n')}\r\n\r\n${UNAVAILABLE}`;
+}
+
+async function listen(server: Server, path: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o711 });
+  if (await isAnswered(path)) throw failed(`Another server listens on ${path}`);
+  await rm(path, { force: true });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, resolve);
+  });
+}
+
+function isAnswered(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect(path);
+    const settle = (answer: boolean) => {
+      probe.destroy();
+      resolve(answer);
+    };
+    probe.once('connect', () => settle(true));
+    probe.once('error', () => settle(false));
+  });
+}
+
+function closeServer(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}
+
+async function findGroup(name: string): Promise<number | null> {
+  const groups = await readFile('/etc/group', 'utf8').catch(() => '');
+  const gid = groups
+    .split('\n')
+    .map((line) => line.split(':'))
+    .find(([group]) => group === name)?.[2];
+  return gid === undefined ? null : Number(gid);
+}
