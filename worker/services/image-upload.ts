@@ -12,8 +12,9 @@ import { findTakenAliases, hasImageRow, insertAlias, insertImage, resolveImagePr
 import { listMembers } from '#worker/state/members.ts';
 import type { ApiOperation } from '#worker/state/operation-row.ts';
 import type { ImagePart } from '#worker/state/schema.ts';
+import { locationOf } from './changes.ts';
 import type { Authorized } from './context.ts';
-import { finishOperation, startOperation } from './operations.ts';
+import { finishOperation, startOperation, waitOperation } from './operations.ts';
 
 /** What a client says of the image beside its bytes. */
 export interface UploadOptions {
@@ -275,12 +276,9 @@ async function refuseDuplicate(
   const metadata = { fingerprint: image.fingerprint, size: String(image.sizeBytes) };
   const id = ctx.newId();
   await startOperation(ctx, {
-    operation: { ...operation(project, image), id, location: ctx.principal.member ?? '' },
+    operation: { ...operation(project, image), id, location: locationOf(ctx) },
     commands: [],
   });
-  return finishOperation(ctx, id, {
-    status: FAILURE,
-    metadata,
-    err: 'Image with same fingerprint already exists',
-  });
+  await finishOperation(ctx, id, { status: FAILURE, metadata, err: 'Image with same fingerprint already exists' });
+  return waitOperation(ctx, id, 0);
 }

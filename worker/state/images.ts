@@ -30,10 +30,15 @@ function effectiveProject(project: string): SQL {
 }
 
 /**
- * A ready image of the project by fingerprint or a unique beginning of one.
+ * A ready image of the project by fingerprint or a unique beginning of one; with `pending` one that is not ready too.
  * Throws `bad_request` when the beginning fits more than one.
  */
-export async function findImage(db: Db, project: string, fingerprint: string): Promise<ImageRow | undefined> {
+export async function findImage(
+  db: Db,
+  project: string,
+  fingerprint: string,
+  filter: { pending?: boolean } = {},
+): Promise<ImageRow | undefined> {
   if (!/^[0-9a-f]{1,64}$/.test(fingerprint)) return undefined;
   const rows = await db
     .select()
@@ -42,7 +47,7 @@ export async function findImage(db: Db, project: string, fingerprint: string): P
       and(
         eq(images.project, effectiveProject(project)),
         like(images.fingerprint, `${fingerprint}%`),
-        eq(images.status, 'ready'),
+        filter.pending ? undefined : eq(images.status, 'ready'),
       ),
     )
     .limit(2);
@@ -67,13 +72,20 @@ export async function findImageByAlias(db: Db, project: string, alias: string): 
   return rows[0]?.image;
 }
 
-/** The ready images of these projects (null: all) with all their aliases: two statements, one round trip. */
+/**
+ * The ready images with all aliases: two statements, one round trip. One project means the images it uses, several their
+ * own, null those of all.
+ */
 export async function listImages(
   db: Db,
-  project: string | null,
+  scope: readonly string[] | null,
   filter: { publicOnly?: boolean } = {},
 ): Promise<{ images: ImageRow[]; aliases: ImageAliasRow[] }> {
-  const scope = project === null ? undefined : effectiveProject(project);
+  const inScope = (column: typeof images.project | typeof imageAliases.project) => {
+    const [first, ...more] = scope ?? [];
+    if (scope === null) return undefined;
+    return first !== undefined && more.length === 0 ? eq(column, effectiveProject(first)) : inArray(column, [...scope]);
+  };
   const [rows, aliases] = await db.batch([
     db
       .select()
@@ -81,16 +93,12 @@ export async function listImages(
       .where(
         and(
           eq(images.status, 'ready'),
-          scope && eq(images.project, scope),
+          inScope(images.project),
           filter.publicOnly ? eq(images.public, true) : undefined,
         ),
       )
       .orderBy(asc(images.uploadedAt), asc(images.fingerprint)),
-    db
-      .select()
-      .from(imageAliases)
-      .where(scope && eq(imageAliases.project, scope))
-      .orderBy(asc(imageAliases.name)),
+    db.select().from(imageAliases).where(inScope(imageAliases.project)).orderBy(asc(imageAliases.name)),
   ]);
   return { images: rows, aliases };
 }
