@@ -1,0 +1,27 @@
+/** The join token as people paste it. */
+import { badRequest } from '#protocol/errors.ts';
+import { JoinToken } from '#protocol/join.ts';
+import { checkMemberName } from '#protocol/names.ts';
+
+/** Decodes and checks; throws `bad_request` with the reason. Pure but for `nowMs`. */
+export function parseJoinToken(text: string, nowMs: number): JoinToken {
+  let input: unknown;
+  try {
+    input = JSON.parse(Buffer.from(text.trim(), 'base64').toString('utf8'));
+  } catch (cause) {
+    throw badRequest('Invalid join token: it is not complete', cause);
+  }
+  const parsed = JoinToken.safeParse(input);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    throw badRequest(`Invalid join token: ${issue?.path.join('.')}: ${issue?.message}`, parsed.error);
+  }
+  const token = parsed.data;
+  if (!/^[0-9a-f]{64}$/i.test(token.fingerprint)) throw badRequest('Invalid join token: fingerprint');
+  const refusal = checkMemberName(token.server_name);
+  if (refusal !== null) throw badRequest(`Invalid join token: ${refusal}`);
+  const expiresMs = Date.parse(token.expires_at);
+  // LXD's "never" is year 1.
+  if (!Number.isNaN(expiresMs) && expiresMs > 0 && expiresMs < nowMs) throw badRequest('The join token has expired');
+  return { ...token, fingerprint: token.fingerprint.toLowerCase() };
+}
