@@ -34,7 +34,8 @@ export function createBtrfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDri
     // A read-only subvolume keeps those below it. The path comes from the file system's own tree, so nothing in it is a link.
     for (const parent of nested.filter((inner) => subvolumes.some((subvolume) => subvolume.parent === inner))) {
       const path = (await btrfs('inspect-internal', 'subvolid-resolve', String(parent), layout.mount)).trimEnd();
-      await btrfs('property', 'set', '-ts', join(layout.mount, path), 'ro', 'false');
+      // In a directory of a larger file system the path does not lead there; if it mattered, the deletion will say so.
+      await btrfs('property', 'set', '-ts', join(layout.mount, path), 'ro', 'false').catch(() => {});
     }
     for (const inner of nested) {
       await btrfs('subvolume', 'delete', '--subvolid', String(inner), layout.mount);
