@@ -1,2 +1,7 @@
-import { ensureTiny } from './images/tiny.ts'; import { ensureDebian } from './images/debian.ts';
-for (const f of [ensureTiny, ensureDebian]) { const t=performance.now(); console.log(await f(), performance.now()-t); }
+import { ensureDebian } from './images/debian.ts';
+import { ensureTiny } from './images/tiny.ts';
+
+for (const f of [ensureTiny, ensureDebian]) {
+  const t = performance.now();
+  console.log(await f(), performance.now() - t);
+}

@@ -38,7 +38,8 @@ export async function ensureImage(
     return { ...files, built: false };
   }
   mkdirSync(cache, { recursive: true });
-  const temporary = await mkdtemp(path.join(cache, `.${name}-`));
+  dropAbandoned(cache);
+  const temporary = await mkdtemp(path.join(cache, `.${process.pid}-`));
   try {
     await build(temporary);
     if (!existsSync(files.rootfs)) await rename(temporary, dir);
@@ -47,6 +48,14 @@ export async function ensureImage(
   }
   dropOld(cache, name, path.basename(dir));
   return { ...files, built: true };
+}
+
+/** What builds that were killed had got to. */
+function dropAbandoned(cache: string): void {
+  for (const entry of readdirSync(cache)) {
+    const pid = /^\.(\d+)-/.exec(entry)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) rmSync(path.join(cache, entry), { recursive: true });
+  }
 }
 
 function dropOld(cache: string, name: string, current: string): void {
