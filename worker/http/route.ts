@@ -41,6 +41,8 @@ export interface RouteSpec<P extends string, Q extends z.ZodObject, B extends z.
   answer: 'sync' | 'created' | 'async' | 'raw' | 'websocket';
   /** `public`: anyone. `trusted`: who may use the project. `admin`: callers without a restriction. */
   access: 'public' | 'trusted' | 'admin';
+  /** `server`: not part of a project, so `?project=` has no meaning and the handler filters by `principal.projects`. */
+  scope?: 'project' | 'server';
 }
 
 export interface RouteInput<P extends string, Q extends z.ZodObject, B extends z.ZodType> {
@@ -81,7 +83,7 @@ export function route<P extends string, Q extends z.ZodObject = NoQuery, B exten
     const caller = await authenticate(request, c.env, shared);
     const ctx: Authorized = { ...shared, principal: caller.principal };
     const scope = readScope(search, caller);
-    await checkAccess(ctx, spec.access, caller, scope);
+    await checkAccess(ctx, spec, caller, scope);
     const query = parseWith(spec.query ?? z.object({}), readQuery(search)) as z.infer<Q>;
     const body = spec.body === undefined ? undefined : parseWith(spec.body, await readJson(request));
     return handler({
@@ -120,7 +122,7 @@ function readScope(search: URLSearchParams, caller: Caller): Scope {
 /** The project of a request must be the caller's and exist; one unknown to a restricted caller is forbidden, not missing. */
 async function checkAccess(
   ctx: Authorized,
-  access: 'public' | 'trusted' | 'admin',
+  { access, scope: of }: { access: 'public' | 'trusted' | 'admin'; scope?: 'project' | 'server' },
   caller: Caller,
   scope: Scope,
 ): Promise<void> {
@@ -128,6 +130,7 @@ async function checkAccess(
   if (!caller.trusted) throw forbidden();
   const { projects } = ctx.principal;
   if (access === 'admin' && projects !== null) throw forbidden();
+  if (of === 'server') return;
   if (projects !== null && !scope.all && !projects.includes(scope.project)) throw forbidden();
   if (scope.project !== 'default' && (await findProject(ctx.db, scope.project)) === undefined) {
     throw notFound('Project');

@@ -6,7 +6,7 @@ import { type LifecycleDraft, runPlan } from './plan.ts';
 import type { Statement } from './statement.ts';
 
 export interface Change {
-  writes: readonly Statement[];
+  writes?: readonly Statement[];
   events?: readonly LifecycleDraft[];
   /** They belong to no operation: members carry them out when they can. */
   commands?: readonly NewCommand[];
@@ -15,7 +15,7 @@ export interface Change {
 /** All of it or nothing. Throws `conflict` for an entry that exists, `unavailable` when the database is away. */
 export async function applyChange(db: Db, now: string, change: Change): Promise<Followup> {
   return runPlan(db, { now }, (plan) => {
-    for (const write of change.writes) plan.write(write.getSQL());
+    for (const write of change.writes ?? []) plan.write(write.getSQL());
     for (const event of change.events ?? []) plan.event(event);
     for (const command of change.commands ?? []) plan.command(command, null);
   });

@@ -1,13 +1,16 @@
 /** Server configuration: cluster-wide keys, and keys local to one member under `<member>/<key>`. */
-import { eq, sql } from 'drizzle-orm';
+import { and, eq, like, lt, not, sql } from 'drizzle-orm';
 import type { Config } from '#worker/domain/config.ts';
 import type { Db } from './db.ts';
 import { serverConfig } from './schema.ts';
 import type { Statement } from './statement.ts';
 
+/** Keys of our own, which are no configuration. */
+const internal = like(serverConfig.key, 'internal.%');
+
 /** Every stored key, member-local ones with their prefix. */
 export async function listServerConfig(db: Db): Promise<Config> {
-  const rows = await db.select().from(serverConfig).all();
+  const rows = await db.select().from(serverConfig).where(not(internal)).all();
   return Object.fromEntries(rows.map((row) => [row.key, row.value]));
 }
 
@@ -31,3 +34,11 @@ export const renameMemberConfig = (db: Db, from: string, to: string): Statement 
 
 export const deleteMemberConfig = (db: Db, member: string): Statement =>
   db.delete(serverConfig).where(sql`substr(${serverConfig.key}, 1, ${member.length + 1}) = ${`${member}/`}`);
+
+/** `value` is `<time of the first failure>|<how many since>`. */
+export const countTrustFailure = (db: Db, key: string, value: string): Statement => putServerConfig(db, key, value);
+
+export const dropOldTrustFailures = (db: Db, before: string): Statement =>
+  db
+    .delete(serverConfig)
+    .where(and(like(serverConfig.key, 'internal.trust-failures/%'), lt(serverConfig.value, before)));

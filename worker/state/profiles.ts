@@ -1,6 +1,8 @@
 /** Profiles, and which instances use them. */
 import { and, asc, eq, type SQL, sql } from 'drizzle-orm';
 import type { Db } from './db.ts';
+import type { Followup } from './followup.ts';
+import { type LifecycleDraft, runPlan } from './plan.ts';
 import { instances, profiles } from './schema.ts';
 import type { Statement } from './statement.ts';
 
@@ -65,8 +67,8 @@ export async function listProfileUsers(
     .all();
 }
 
-/** True when an instance uses the profile: a condition for a guarded write. */
-export const profileInUse = (project: string, name: string): SQL =>
+/** True when an instance uses the profile. */
+const profileInUse = (project: string, name: string): SQL =>
   sql`exists (select 1 from instances i, json_each(i.profiles) as used
     where used.value = ${name} and ${profileProject(sql`i.project`)} = ${project})`;
 
@@ -104,5 +106,18 @@ export const renameProfile = (db: Db, project: string, from: string, to: string)
     .where(and(eq(profiles.project, project), eq(profiles.name, from))),
 ];
 
-export const deleteProfile = (db: Db, project: string, name: string): Statement =>
-  db.delete(profiles).where(and(eq(profiles.project, project), eq(profiles.name, name)));
+/** False when an instance uses the profile: then nothing happens. */
+export async function deleteUnusedProfile(
+  db: Db,
+  { project, name, event, now }: { project: string; name: string; event: LifecycleDraft; now: string },
+): Promise<Followup & { deleted: boolean }> {
+  const followup = await runPlan(db, { now, guard: sql`not ${profileInUse(project, name)}` }, (plan) => {
+    plan.write(sql`delete from profiles where project = ${project} and name = ${name} and ${plan.guard}`);
+    plan.event(event);
+  });
+  return { ...followup, deleted: followup.events.length > 0 };
+}
+
+/** What placement counts for an instance, after a profile changed its limits. */
+export const setInstanceMemory = (db: Db, id: string, memoryBytes: number): Statement =>
+  db.update(instances).set({ memoryBytes }).where(eq(instances.id, id));

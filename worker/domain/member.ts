@@ -1,0 +1,64 @@
+/** Cluster members: roles, configuration keys, status (lxd-api 9, 10.11). Pure. */
+import type { Config } from './config.ts';
+
+/** Given by the server, not by users. */
+const AUTOMATIC_ROLES = ['database', 'database-leader', 'database-standby'];
+const SETTABLE_ROLES = ['event-hub', 'ovn-chassis'];
+
+/** LXD's refusal of the first bad key or value, or null. Empty values must be gone already. */
+export function checkMemberConfig(config: Config): string | null {
+  for (const [key, value] of Object.entries(config)) {
+    if (key.startsWith('user.')) continue;
+    if (key !== 'scheduler.instance') return `Invalid cluster configuration key "${key}"`;
+    if (!['all', 'group', 'manual'].includes(value)) {
+      return `Invalid cluster configuration key "${key}" value: Invalid value "${value}" (not one of [all group manual])`;
+    }
+  }
+  return null;
+}
+
+/** LXD's refusal of a change of roles, or null: automatic ones may be repeated but neither added nor dropped. */
+export function checkRoles(before: readonly string[], after: readonly string[]): string | null {
+  for (const role of after) {
+    if (!AUTOMATIC_ROLES.includes(role) && !SETTABLE_ROLES.includes(role)) return `Invalid cluster role "${role}"`;
+    if (AUTOMATIC_ROLES.includes(role) && !before.includes(role)) {
+      return `The "${role}" role cannot be added at this time`;
+    }
+  }
+  for (const role of before) {
+    if (AUTOMATIC_ROLES.includes(role) && !after.includes(role)) {
+      return `The "${role}" role cannot be dropped at this time`;
+    }
+  }
+  return null;
+}
+
+export function checkGroupName(name: string): string | null {
+  if (name === '') return 'No name provided';
+  if (name.includes('/')) return 'Cluster group names may not contain slashes';
+  if (name.includes(' ')) return 'Cluster group names may not contain spaces';
+  if (name.includes('_')) return 'Cluster group names may not contain underscores';
+  if (/['"]/.test(name)) return 'Cluster group names may not contain quotes';
+  if (name === '*' || name === '.' || name === '..' || name.length > 63) return `Invalid cluster group name "${name}"`;
+  return null;
+}
+
+export interface MemberStanding {
+  state: 'Created' | 'Evacuated';
+  online: boolean;
+  statusReason: string;
+  statusChangedAt: string;
+  /** Never connected: no agent has spoken for it yet. */
+  epoch: number;
+}
+
+/** The status column and the sentence beside it, in LXD's words. */
+export function memberStatus(member: MemberStanding, now: string): { status: string; message: string } {
+  if (!member.online) {
+    const seconds = Math.max(0, (Date.parse(now) - Date.parse(member.statusChangedAt)) / 1000);
+    const since = member.statusChangedAt.replace('T', ' ').replace(/\.\d+Z$|Z$/, '');
+    return { status: 'Offline', message: `No heartbeat for ${seconds.toFixed(1)}s (${since} +0000 UTC)` };
+  }
+  if (member.state === 'Evacuated') return { status: 'Evacuated', message: 'Unavailable due to maintenance' };
+  return { status: 'Online', message: 'Fully operational' };
+}

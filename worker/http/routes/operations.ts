@@ -1,0 +1,75 @@
+/** Operations (lxd-api 3.2). */
+import { z } from 'zod';
+import { OperationWaitQuery } from '#protocol/api/operation.ts';
+import { forbidden } from '#protocol/errors.ts';
+import { statusName } from '#worker/domain/operation.ts';
+import { authorizeBySecret, getVisibleOperation, listVisibleOperations } from '#worker/services/operation-access.ts';
+import { cancelOperation, waitOperation } from '#worker/services/operations.ts';
+import { operationToApi } from '#worker/state/operations.ts';
+import { sync } from '../envelope.ts';
+import { type App, route } from '../route.ts';
+
+const path = '/1.0/operations/:id';
+const common = { tag: 'operations', answer: 'sync', access: 'trusted' } as const;
+
+/** No proxy on the way keeps a silent request for longer; clients ask again. */
+const WAIT_LIMIT_SECONDS = 3600;
+
+export function operationRoutes(app: App): void {
+  route(
+    app,
+    { ...common, method: 'get', path: '/1.0/operations', summary: 'Operations by status' },
+    async ({ ctx, projects, recursion }) => {
+      const groups: Record<string, unknown[]> = {};
+      for (const row of await listVisibleOperations(ctx, projects)) {
+        const status = statusName(row.status).toLowerCase();
+        groups[status] = [...(groups[status] ?? []), recursion > 0 ? operationToApi(row) : `/1.0/operations/${row.id}`];
+      }
+      return sync(groups);
+    },
+  );
+  route(app, { ...common, method: 'get', path, summary: 'One operation', scope: 'server' }, async ({ ctx, params }) =>
+    sync(operationToApi(await getVisibleOperation(ctx, params.id))),
+  );
+  route(
+    app,
+    { ...common, method: 'delete', path, summary: 'Cancel an operation', scope: 'server' },
+    async ({ ctx, params }) => {
+      await getVisibleOperation(ctx, params.id);
+      await cancelOperation(ctx, params.id);
+      return sync();
+    },
+  );
+  route(
+    app,
+    {
+      ...common,
+      method: 'get',
+      path: `${path}/wait`,
+      summary: 'Wait until an operation ends',
+      query: OperationWaitQuery,
+      access: 'public',
+    },
+    async ({ ctx, params, query, trusted }) => {
+      if (query.secret !== undefined) await authorizeBySecret(ctx, params.id, query.secret);
+      else if (!trusted) throw forbidden();
+      else await getVisibleOperation(ctx, params.id);
+      const timeout = query.timeout ?? -1;
+      const seconds = Number.isNaN(timeout) || timeout < 0 ? -1 : Math.min(timeout, WAIT_LIMIT_SECONDS);
+      return sync(await waitOperation(ctx, params.id, seconds));
+    },
+  );
+  route(
+    app,
+    {
+      method: 'get',
+      path: `${path}/websocket`,
+      summary: 'A stream of an operation; the secret is the authorisation',
+      tag: 'operations',
+      query: z.object({ secret: z.string().max(256) }),
+      answer: 'websocket',
+      access: 'public',
+    },
+    ({ ctx, params, request }) => ctx.objects.streams.connect(params.id, request),
+  );
+}
