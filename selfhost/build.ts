@@ -5,6 +5,7 @@ import { mkdir, rename } from 'node:fs/promises';
 import path from 'node:path';
 import { type BuildOptions, build } from 'esbuild';
 import { inRepository, inState } from './paths.ts';
+import { run } from './run.ts';
 
 /** A readable file that is replaced in one step: another start may be reading the old one. */
 async function bundle(options: BuildOptions, outfile: string): Promise<string> {
@@ -35,6 +36,12 @@ export async function buildWorker(entry = inRepository('worker/main.ts')): Promi
     define: { 'process.env.NODE_ENV': '"production"' },
   };
   return bundle(options, inState('build', `${nameFor(entry)}.js`));
+}
+
+/** The command `longshore`, by its own build. Resolves to its path. */
+export async function buildLongshore(): Promise<string> {
+  await run(process.execPath, [inRepository('bin/build.mjs')]);
+  return inState('build', 'longshore.mjs');
 }
 
 /** A program for Node; packages stay in node_modules. Resolves to its path. */

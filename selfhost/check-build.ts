@@ -1,5 +1,5 @@
 /** Bundles every program once, so that a broken import shows before the tests start. */
-import { buildProgram, buildWorker } from './build.ts';
+import { buildLongshore, buildProgram, buildWorker } from './build.ts';
 
-const built = await Promise.all([buildWorker(), buildProgram('agent/main.ts'), buildProgram('selfhost/main.ts')]);
+const built = await Promise.all([buildWorker(), buildLongshore(), buildProgram('selfhost/main.ts')]);
 process.stdout.write(`${built.join('\n')}\n`);

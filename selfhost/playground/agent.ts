@@ -17,9 +17,15 @@ export interface Agent {
 const RESTART_AFTER_MS = 1_000;
 const STOP_TIMEOUT_MS = 10_000;
 
+/** The second is where stock clients look when nobody tells them. */
+const SOCKETS = '/run/longshore/unix.socket,/var/lib/lxd/unix.socket';
+
 /** Joins the host to the cluster by the product's own command. Any exit code is an answer. */
 export const joinHost = (host: Host, program: string, token: string): Promise<RunResult> =>
-  execInHost(host, [process.execPath, program, 'join', token, '--yes', '--no-start'], { timeoutMs: 60_000 });
+  // No systemd in there: we are what starts the agent.
+  execInHost(host, [process.execPath, program, 'join', token, '--yes', '--no-service', '--socket', SOCKETS], {
+    timeoutMs: 60_000,
+  });
 
 /** Starts the agent of a joined host. It ends with the host. */
 export function startAgent(host: Host, program: string): Agent {

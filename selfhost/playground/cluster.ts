@@ -1,7 +1,7 @@
 /** A cluster on one machine: a control plane and simulated hosts, joined the way real ones are, with the stock client. */
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
-import { buildProgram } from '../build.ts';
+import { buildLongshore } from '../build.ts';
 import type { RunResult } from '../run.ts';
 import { waitFor } from '../wait.ts';
 import { type Agent, joinHost, startAgent } from './agent.ts';
@@ -57,7 +57,7 @@ export async function startPlayground(options: PlaygroundOptions): Promise<Playg
   try {
     const conf = options.conf(run);
     const prepare = options.report('Bundles, keys and the network', () =>
-      Promise.all([buildProgram('agent/main.ts'), createClient(conf), createNet((claimed) => recordNet(run, claimed))]),
+      Promise.all([buildLongshore(), createClient(conf), createNet((claimed) => recordNet(run, claimed))]),
     );
     const [program, client, net] = await prepare;
     const loopback = `127.0.0.1:${options.port}`;
