@@ -107,12 +107,21 @@ const DEVICE_VOLATILE = new Map<string, t.ValueCheck>([
   ['uuid', t.anyValue],
 ]);
 
+/** Sysctls that every container has its own of; all others would change the host. */
+const NAMESPACED_SYSCTL =
+  /^(?:(?:net|user|fs\.mqueue)(?:\.[a-zA-Z0-9_/-]+)+|kernel\.(?:shm[a-z_]+|msg[a-z_]+|sem|hostname|domainname))$/;
+
 /** Families of keys: what follows the prefix, and the value. */
 const FAMILIES: { prefix: string; rest: RegExp; check: t.ValueCheck }[] = [
   { prefix: 'user.', rest: /^.+$/, check: t.anyValue },
   { prefix: 'image.', rest: /^.+$/, check: t.anyValue },
   { prefix: 'environment.', rest: /^[^\s=]+$/, check: t.anyValue },
-  { prefix: 'linux.sysctl.', rest: /^[a-zA-Z0-9_./-]+$/, check: t.anyValue },
+  { prefix: 'linux.sysctl.', rest: NAMESPACED_SYSCTL, check: t.anyValue },
+  {
+    prefix: 'linux.sysctl.',
+    rest: /^[a-zA-Z0-9_./-]+$/,
+    check: () => 'This sysctl belongs to the host and cannot be set',
+  },
   { prefix: 'limits.kernel.', rest: /^[a-z]+$/, check: t.kernelLimit },
 ];
 

@@ -49,8 +49,8 @@ export type PlacementResult =
 export const MEMORY_OVERCOMMIT = 1.5;
 /** Memory a host keeps for itself. */
 export const HOST_RESERVE = 0.05;
-/** An instance without a limit is counted as this much when it must fit into free memory. */
-const UNLIMITED_BYTES = 128 * 1024 * 1024;
+/** What any instance needs to start; limits are promises, and few use them at once. */
+const START_BYTES = 128 * 1024 * 1024;
 
 /**
  * Weights. Memory and load count in steps (`band`), so that hosts about equally busy get about equal points: two steps of
@@ -70,11 +70,16 @@ const BUSY_MARGIN = 0.5;
 /** 0 … 1 in steps of a quarter: differences within a step are noise. */
 const band = (fraction: number): number => Math.round(Math.min(1, Math.max(0, fraction)) * BANDS) / BANDS;
 
-/** Memory that could still be given out, by the load and by what is promised but not used yet. */
+/** Memory that is free now, beyond what the host keeps for itself. */
+function availableBytes(member: PlacementMember): number {
+  const available = member.load?.memoryAvailableBytes ?? member.memoryTotalBytes - member.reservedBytes;
+  return Math.max(0, available - totalBytes(member) * HOST_RESERVE);
+}
+
+/** What of that is left when instances on their way use what they were promised. */
 function freeBytes(member: PlacementMember): number {
-  const total = member.load?.memoryTotalBytes ?? member.memoryTotalBytes;
-  const available = member.load === null ? total - member.reservedBytes : member.load.memoryAvailableBytes;
-  return Math.max(0, available - member.pendingBytes - total * HOST_RESERVE);
+  // Without a load, all promises are subtracted already.
+  return Math.max(0, availableBytes(member) - (member.load === null ? 0 : member.pendingBytes));
 }
 
 function totalBytes(member: PlacementMember): number {
@@ -90,8 +95,7 @@ function rejectMemory(member: PlacementMember, input: PlacementInput): string | 
   const total = totalBytes(member);
   const promised = member.reservedBytes + input.memoryBytes;
   if (promised > total * (MEMORY_OVERCOMMIT - HOST_RESERVE)) return 'its memory is promised to other instances';
-  const needed = input.memoryBytes === 0 ? UNLIMITED_BYTES : Math.min(input.memoryBytes, UNLIMITED_BYTES);
-  return freeBytes(member) < needed ? 'it has too little free memory' : null;
+  return availableBytes(member) < START_BYTES ? 'it has too little free memory' : null;
 }
 
 function rejectScheduling(member: PlacementMember, target: string | null): string | null {

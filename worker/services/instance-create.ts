@@ -141,7 +141,7 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
   const memoryBytes = memoryBytesOf(expanded.config);
   const networkNames = managedNames(expanded, facts);
 
-  const { member } = await ctx.objects.cluster.place({
+  const placement = await ctx.objects.cluster.place({
     instanceId: draft.id,
     project,
     name: asked.name,
@@ -152,6 +152,7 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
     memoryBytes,
     target,
   });
+  const { member } = placement;
   try {
     const memberPool = facts.poolMembers.find((row) => row.pool === pool.name && row.member === member);
     const row: NewInstanceRow = { ...draft, member, pool: pool.name, memoryBytes, status: 'Stopped' };
@@ -161,6 +162,8 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
         class: 'task',
         description: 'Creating instance',
         resources: instanceResources(project, asked.name),
+        // Kept to explain the choice later (`getPlacement`).
+        metadata: { placement: { instanceId: draft.id, ...placement } },
         mayCancel: true,
         location: member,
       },

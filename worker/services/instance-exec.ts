@@ -20,7 +20,7 @@ function checkRequest(body: InstanceExecPost): void {
   if (body['record-output']) throw badRequest('Recording output is not supported in this version');
   const texts = [...body.command, body.cwd, ...Object.entries(body.environment).flat()];
   if (texts.some((text) => text.includes('\0'))) throw badRequest('Command, environment and cwd may not contain NUL');
-  if (Object.keys(body.environment).some((key) => key === '' || key.includes('=')))
+  if (Object.keys(body.environment).some((key) => !/^[^\s=]+$/.test(key)))
     throw badRequest('Invalid environment variable name');
   if (body.cwd !== '' && !body.cwd.startsWith('/')) throw badRequest('The working directory must be an absolute path');
   for (const id of [body.user, body.group])

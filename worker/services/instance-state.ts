@@ -114,6 +114,8 @@ export async function changeAllStates(ctx: Authorized, project: string, body: In
       location: ctx.principal.member ?? reachable[0]?.member ?? '',
     },
     commands,
+    // With nothing to do the operation is done at once.
+    converge: [],
   });
 }
 

@@ -1,6 +1,6 @@
-/** `/1.0/instances/<name>/logs`, and what else is only read of an instance: its image's metadata. */
+/** `/1.0/instances/<name>/logs`, and what else is only read of an instance: its image's metadata, why it is where it is. */
 import { deleteLog, listLogs, readLog } from '#worker/services/instance-logs.ts';
-import { getInstanceMetadata } from '#worker/services/instances.ts';
+import { getInstanceMetadata, getPlacement } from '#worker/services/instances.ts';
 import { sync } from '../envelope.ts';
 import { etag } from '../etag.ts';
 import { type App, route } from '../route.ts';
@@ -51,6 +51,21 @@ export function instanceLogRoutes(app: App): void {
         requirePrefix(prefix);
         const metadata = await getInstanceMetadata(ctx, project, params.name);
         return sync(metadata, { etag: await etag(metadata) });
+      },
+    );
+
+    route(
+      app,
+      {
+        ...shared,
+        method: 'get',
+        path: `/1.0/${prefix}/:name/placement`,
+        summary: 'Explain placement',
+        answer: 'sync',
+      },
+      async ({ ctx, params, project }) => {
+        requirePrefix(prefix);
+        return sync(await getPlacement(ctx, project, params.name));
       },
     );
   }
