@@ -7,7 +7,6 @@ import type { BatchItem } from 'drizzle-orm/batch';
 import type { LibSQLDatabase } from 'drizzle-orm/libsql';
 import { drizzle } from 'drizzle-orm/libsql/web';
 import { AppError, conflict, unavailable } from '#protocol/errors.ts';
-import type { Env } from '#worker/env.ts';
 import * as schema from './schema.ts';
 
 /** Wide enough for the client over HTTP and the native one that tests use. */
@@ -19,6 +18,15 @@ const READ_TIMEOUT_MS = 3_000;
 /** A write may wait for sqld's writer lock first. */
 const WRITE_TIMEOUT_MS = 5_000;
 
+/** What the database needs of `Env`: no platform types, so that this runs in Node too. */
+export interface DbEnv {
+  LIBSQL_URL: string;
+  LIBSQL_AUTH_TOKEN?: string;
+  DB?: { fetch(request: Request, init?: { signal: AbortSignal }): Promise<Response> };
+}
+
+const UNAVAILABLE = 'The database is unavailable';
+
 type Client = ReturnType<typeof createClient>;
 type Fetch = (request: Request) => Promise<Response>;
 
@@ -27,11 +35,16 @@ const isRead = (statement: unknown): boolean => {
   return typeof text === 'string' && /^\s*select\b/i.test(text);
 };
 
-function openClient(env: Env, timeoutMs: number): Client {
+function openClient(env: DbEnv, timeoutMs: number): Client {
   const binding = env.DB;
-  const send: Fetch = (request) => {
+  const send: Fetch = async (request) => {
     const signal = AbortSignal.timeout(timeoutMs);
-    return binding === undefined ? fetch(request, { signal }) : binding.fetch(request, { signal });
+    try {
+      return await (binding === undefined ? fetch(request, { signal }) : binding.fetch(request, { signal }));
+    } catch (error) {
+      // Whatever kept the request from being answered: name not found, refused, cut, too slow.
+      throw unavailable(UNAVAILABLE, error);
+    }
   };
   return createClient({
     url: env.LIBSQL_URL,
@@ -51,7 +64,7 @@ async function retryRead<T>(attempt: () => Promise<T>): Promise<T> {
 }
 
 /** Opens the database for one request or event; costs nothing until the first statement. */
-export function openDb(env: Env): Db {
+export function openDb(env: DbEnv): Db {
   const reader = openClient(env, READ_TIMEOUT_MS);
   const writer = openClient(env, WRITE_TIMEOUT_MS);
   // Drizzle calls `execute` with one statement object, and `batch`.
@@ -78,6 +91,12 @@ function messages(error: unknown, depth = 0): string[] {
   return [`${error.name}: ${error.message}`, ...messages(error.cause, depth + 1)];
 }
 
+/** The `AppError` that a layer in between has wrapped. */
+function appErrorIn(error: unknown, depth = 0): AppError | null {
+  if (error instanceof AppError) return error;
+  return error instanceof Error && depth < 5 ? appErrorIn(error.cause, depth + 1) : null;
+}
+
 /** True for an entry that exists already, whatever layer wrapped the error. */
 export const isUniqueViolation = (error: unknown): boolean =>
   messages(error).some((text) => /UNIQUE constraint failed|PRIMARY KEY constraint failed/.test(text));
@@ -87,15 +106,16 @@ const UNREACHABLE =
 
 /**
  * What a database error means to a caller: `conflict` for an entry that exists, `unavailable` for a database that did not
- * answer, else a blank `internal`. Gives an `AppError` back as it is. The original stays as cause, for the log.
+ * answer, else a blank `internal`. Gives an `AppError` back, whoever wrapped it. The original stays as cause, for the log.
  */
 export function mapDbError(error: unknown): AppError {
-  if (error instanceof AppError) return error;
+  const own = appErrorIn(error);
+  if (own !== null) return own;
   const texts = messages(error);
   const unique = texts.map((text) => /UNIQUE constraint failed: (\w+)\./.exec(text)).find((match) => match !== null);
   if (unique) return conflict(`This "${unique[1]}" entry already exists`, error);
   if (isUniqueViolation(error)) return conflict('This entry already exists', error);
-  if (texts.some((text) => UNREACHABLE.test(text))) return unavailable('The database is unavailable', error);
+  if (texts.some((text) => UNREACHABLE.test(text))) return unavailable(UNAVAILABLE, error);
   return new AppError('internal', 'Internal error', { cause: error });
 }
 
