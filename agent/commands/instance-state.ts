@@ -39,7 +39,10 @@ export async function changeInstanceState(
   const status = await statusOf(host, spec);
   const refusal = context.resumed ? null : refuse(action, status);
   if (refusal !== null) throw failed(refusal);
-  return outcomeOf(host, spec, await act(host, context, params, status));
+  const nics = await act(host, context, params, status);
+  // Here too, for a command whose effect an earlier process had already made.
+  recordPower(host, spec, action === 'stop' ? 'STOPPED' : 'RUNNING');
+  return outcomeOf(host, spec, nics);
 }
 
 async function act(

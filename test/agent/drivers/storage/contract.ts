@@ -1,5 +1,5 @@
 /** What every storage driver guarantees, run against the real tools. */
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, open, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -145,7 +145,7 @@ export function storageContract(options: ContractOptions): void {
     it.runIf(options.driver !== 'dir')('makes device nodes in a volume useless', async () => {
       const path = await driver.createInstanceVolume('nodes', null);
       await exec('mknod', [join(path, 'rootfs/zero'), 'c', '1', '5']);
-      await expect(readFile(join(path, 'rootfs/zero'))).rejects.toMatchObject({ code: 'EACCES' });
+      await expect(open(join(path, 'rootfs/zero'))).rejects.toMatchObject({ code: 'EACCES' });
     });
 
     it('renames a volume, and has done so when asked again', async () => {
@@ -211,7 +211,8 @@ export function storageContract(options: ContractOptions): void {
         ]);
       await driver.setQuota('limited', 20 * 2 ** 20);
       await expect(fill(30)).rejects.toThrow(/No space left|quota exceeded/i);
-      expect(await driver.instanceVolumeUsage('limited')).toBeLessThanOrEqual(20 * 2 ** 20);
+      // ZFS notices at the end of a transaction group and may be a few blocks late.
+      expect(await driver.instanceVolumeUsage('limited')).toBeLessThan(21 * 2 ** 20);
       await rm(join(path, 'rootfs/data'));
       await driver.setQuota('limited', null);
       await fill(30);

@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { vi } from 'vitest';
+import { onTestFinished, vi } from 'vitest';
 import { exec } from '#agent/system/exec.ts';
 
 const INSIDE = 'LONGSHORE_TEST_ZFS_NAMESPACE';
@@ -29,6 +29,8 @@ export async function runInNamespace(file: string): Promise<{ code: number | nul
     ].concat(['run', '--project', 'root', file]),
     { env: { ...process.env, [INSIDE]: '1', VITEST: undefined, NO_COLOR: '1' }, stdio: ['ignore', 'pipe', 'pipe'] },
   );
+  // With it goes everything inside, the daemon too.
+  onTestFinished(() => void child.kill('SIGKILL'));
   let report = '';
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (chunk: Buffer) => {
