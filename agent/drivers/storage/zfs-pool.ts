@@ -5,8 +5,8 @@
  * that makes the dataset, so that an interrupted attempt is recognised. It names the dataset since properties are inherited.
  */
 import { rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { findPathKind, removeEmptyDirectory } from '#agent/system/fs.ts';
+import { dirname, join } from 'node:path';
+import { findPathKind, listDirectory, removeEmptyDirectory } from '#agent/system/fs.ts';
 import type { PoolSpec } from '#protocol/commands.ts';
 import { badRequest, conflict, failed } from '#protocol/errors.ts';
 import { createPoolDisk, effectiveConfig, readDiskSize, requireBlank } from './disk-source.ts';
@@ -175,7 +175,12 @@ export function createZfsPool(deps: StorageDeps & { tool: ZfsTool }, pool: PoolS
         }
       }
       if (ownDisk) await rm(layout.disk, { force: true });
-      for (const path of [layout.containers, layout.images, layout.mount]) await removeEmptyDirectory(path);
+      for (const directory of [layout.containers, layout.images]) {
+        // Mount points of volumes that a crash kept from being removed with them.
+        for (const name of await listDirectory(directory)) await removeEmptyDirectory(join(directory, name));
+        await removeEmptyDirectory(directory);
+      }
+      await removeEmptyDirectory(layout.mount);
     },
   };
 }

@@ -32,7 +32,7 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
 
   /** Mounts `dataset` at `path`; throws `not_found` when there is none. */
   async function mount(dataset: string, path: string): Promise<void> {
-    if (await isMounted(dataset, path)) return;
+    if (await isMounted(dataset, path)) return denyDevices(path);
     const found = await tool.find(dataset, ['mountpoint']);
     if (found === null) throw notFound('Storage volume');
     await makePassage(path);
@@ -43,6 +43,13 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
       // zfs-fuse mounts by itself when a clone or a mount point is made.
       if (!(await isMounted(dataset, path))) throw error;
     }
+    await denyDevices(path);
+  }
+
+  /** zfs-fuse keeps `devices=off` and mounts without `nodev` all the same. */
+  async function denyDevices(path: string): Promise<void> {
+    if ((await findMount(path))?.options.includes('nodev')) return;
+    await deps.exec('mount', ['-o', 'remount,bind,nodev', '--', path]);
   }
 
   async function unmount(dataset: string, path: string): Promise<void> {
@@ -111,7 +118,6 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
       if (!origins.includes(existing.origin ?? '-')) throw conflict(`Storage volume "${name}" already exists`);
     } else {
       const options = ['-o', `mountpoint=${path}`, '-o', 'canmount=noauto'];
-      await makePassage(path);
       if (fingerprint === null) await tool.zfs('create', ...options, dataset);
       else {
         if (!(await hasImage(fingerprint))) throw notFound('Image');
