@@ -32,6 +32,7 @@ async function openStream(kind: 'exec' | 'file', interactive = false) {
 function inbox(response: Response) {
   const socket = response.webSocket;
   if (socket === null) throw new Error(`no upgrade: ${response.status}`);
+  socket.binaryType = 'arraybuffer';
   const messages: (string | Uint8Array | null)[] = [];
   const waiting: ((message: string | Uint8Array | null) => void)[] = [];
   const push = (message: string | Uint8Array | null) => {
