@@ -21,6 +21,7 @@ import type { QueryName } from '#protocol/queries.ts';
 import { PROTOCOL_VERSION } from '#protocol/version.ts';
 import { createBlobStore } from '#worker/blobs/index.ts';
 import { type Env, parseVars } from '#worker/env.ts';
+import { shardOf } from '#worker/lib/id.ts';
 import { createLogger, type Logger } from '#worker/lib/log.ts';
 import { issueSession, SESSION_RENEW_MS } from '#worker/lib/session.ts';
 import { applyResult, listWaitingCommands } from '#worker/state/commands.ts';
@@ -166,7 +167,7 @@ export class Links extends DurableObject<Env> {
       await this.#judge();
       await this.#renewSessions();
     } catch (error) {
-      this.#log.error('links.alarm.failed', { error: String(error) });
+      this.#log.error('links.alarm.failed', {}, error);
       await this.#wakeAt(Date.now() + 1_000);
     }
   }
@@ -205,7 +206,7 @@ export class Links extends DurableObject<Env> {
       // After `up`: whatever is written from now on is also sent by `deliver`; the agent ignores what it has already.
       for (const command of await listWaitingCommands(this.#db, member)) send(socket, { type: 'command', ...command });
     } catch (error) {
-      this.#log.error('link.hello.failed', { member, error: String(error) });
+      this.#log.error('link.hello.failed', { member }, error);
       this.#refuse(socket, toWireError(error), true);
     }
   }
@@ -260,7 +261,7 @@ export class Links extends DurableObject<Env> {
       try {
         await work();
       } catch (error) {
-        this.#log.error('link.apply.failed', { member, error: String(error) });
+        this.#log.error('link.apply.failed', { member }, error);
         quietly(() => socket.close(CLOSE_RETRY, 'try again'));
         await this.#lost(socket);
       }
@@ -376,13 +377,6 @@ export class Links extends DurableObject<Env> {
     const current = await this.ctx.storage.getAlarm();
     if (current === null || current > timeMs) await this.ctx.storage.setAlarm(timeMs);
   }
-}
-
-/** The shard that holds a member's link. Never changes for a name as long as `LINK_SHARDS` stays. */
-export function shardOf(member: string, shards: number): number {
-  let hash = 2166136261;
-  for (const char of new TextEncoder().encode(member)) hash = Math.imul(hash ^ char, 16777619) >>> 0;
-  return hash % shards;
 }
 
 const away = (member: string): WireError => toWireError(unavailable(`Cluster member "${member}" is offline`));

@@ -11,7 +11,7 @@ describe('readControl', () => {
   });
 
   it('reads a signal from a binary frame, as lxd-ui sends it', () => {
-    const bytes = new TextEncoder().encode('{"command":"signal","signal":15,"args":null}');
+    const bytes = Uint8Array.from(Buffer.from('{"command":"signal","signal":15,"args":null}'));
     expect(readControl(bytes.buffer)).toEqual({ type: 'signal', signal: 15 });
   });
 

@@ -35,7 +35,7 @@ function guarded(handler: Handler): Handler {
     } catch (error) {
       const known = error instanceof ZodError ? badRequest('The request is not of the expected form') : error;
       if (!(known instanceof AppError)) {
-        buildContext(c).log.error('agent.request.failed', { path: new URL(c.req.url).pathname, error: String(error) });
+        buildContext(c).log.error('agent.request.failed', { path: new URL(c.req.url).pathname }, error);
       }
       const wire = toWireError(known);
       return Response.json({ error: wire }, { status: known instanceof AppError ? known.status : 500 });
