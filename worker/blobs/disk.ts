@@ -4,7 +4,7 @@ import type { BlobStore } from './store.ts';
 
 /** All that is used of the binding, so that a plain function can stand in for it. */
 export interface DiskService {
-  fetch(url: string, init?: RequestInit): Promise<Response>;
+  fetch(url: string, init?: { method: string; body?: ReadableStream<Uint8Array>; duplex?: 'half' }): Promise<Response>;
 }
 
 const url = (key: string) => `http://disk/${key}`;
@@ -41,7 +41,7 @@ export function createDiskStore(disk: DiskService): BlobStore {
 }
 
 /** Standard fetch asks for it with a streamed body; workerd ignores it. */
-const HALF_DUPLEX = { duplex: 'half' };
+const HALF_DUPLEX = { duplex: 'half' as const };
 
 const refused = (verb: string, response: Response) =>
   unavailable(`Cannot ${verb} image content: the blob store answered ${response.status}`);

@@ -25,8 +25,25 @@ export async function* cutParts(body: ReadableStream<Uint8Array>, partBytes: num
   if (filled > 0 || count === 0) yield part.subarray(0, filled);
 }
 
+/** All that is used of an R2 bucket. */
+export interface Bucket {
+  put(key: string, value: Uint8Array): Promise<unknown>;
+  get(key: string): Promise<{ body: ReadableStream<Uint8Array>; size: number } | null>;
+  delete(key: string): Promise<void>;
+  createMultipartUpload(key: string): Promise<{
+    uploadPart(number: number, value: Uint8Array): Promise<UploadedPart>;
+    complete(parts: UploadedPart[]): Promise<unknown>;
+    abort(): Promise<void>;
+  }>;
+}
+
+interface UploadedPart {
+  partNumber: number;
+  etag: string;
+}
+
 /** A `put` that fails leaves nothing: the multipart upload is aborted. */
-export function createR2Store(bucket: R2Bucket): BlobStore {
+export function createR2Store(bucket: Bucket): BlobStore {
   return {
     async put(key, body) {
       const parts = cutParts(body, PART_BYTES);
