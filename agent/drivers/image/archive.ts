@@ -3,8 +3,8 @@ import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
-import { startWriting } from '#agent/system/pipe.ts';
 import { badRequest } from '#protocol/errors.ts';
+import { startWriting } from '../../system/pipe.ts';
 
 export type ArchiveFormat = 'tar' | 'gzip' | 'xz' | 'lzma' | 'bzip2' | 'zstd' | 'squashfs';
 

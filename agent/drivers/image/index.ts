@@ -5,12 +5,12 @@
  */
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Log } from '#agent/log.ts';
-import type { Exec } from '#agent/system/exec.ts';
-import { errorCode, findPathKind, listDirectory } from '#agent/system/fs.ts';
 import type { ImageSource } from '#protocol/commands.ts';
 import { badRequest, cancelled } from '#protocol/errors.ts';
 import { isFingerprint } from '#protocol/names.ts';
+import type { Log } from '../../log.ts';
+import type { Exec } from '../../system/exec.ts';
+import { errorCode, findPathKind, listDirectory } from '../../system/fs.ts';
 import { readFormat, readUncompressed } from './archive.ts';
 import { downloadParts } from './download.ts';
 import type { FetchPart, FetchProgress, ImageStore } from './driver.ts';

@@ -2,8 +2,8 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Exec, ExecError } from '#agent/system/exec.ts';
 import { badRequest } from '#protocol/errors.ts';
+import { type Exec, ExecError } from '../../system/exec.ts';
 import { unpackError, WITHOUT_MKNOD } from './tar-unpack.ts';
 
 /** A full Debian unpacks in a second; a very slow disk may take this long. */

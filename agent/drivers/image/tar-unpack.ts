@@ -1,9 +1,9 @@
 /** Unpacks a tar stream: what the rules let through goes to `tar`, in one pass and without a copy on disk. */
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { ExecError } from '#agent/system/exec.ts';
-import { startReading } from '#agent/system/pipe.ts';
 import { AppError, badRequest, failed } from '#protocol/errors.ts';
+import { ExecError } from '../../system/exec.ts';
+import { startReading } from '../../system/pipe.ts';
 import { BLOCK_BYTES } from './tar-header.ts';
 import { readTar } from './tar-reader.ts';
 import { type ArchiveLayout, createJudge } from './tar-rules.ts';

@@ -1,10 +1,10 @@
 /** The btrfs file system below a storage pool: on a file of its own, on a block device, or a directory of another one. */
 import { rm } from 'node:fs/promises';
 import { dirname, isAbsolute } from 'node:path';
-import { findPathKind, readFileSystemUsage } from '#agent/system/fs.ts';
-import { findMount } from '#agent/system/mounts.ts';
 import type { PoolSpec } from '#protocol/commands.ts';
 import { badRequest, conflict, failed } from '#protocol/errors.ts';
+import { findPathKind, readFileSystemUsage } from '../../system/fs.ts';
+import { findMount } from '../../system/mounts.ts';
 import { createPoolDisk, effectiveConfig, findContent, readDiskSize } from './disk-source.ts';
 import type { PoolLayout, StorageDeps } from './layout.ts';
 import { claim, disclaim, isClaimed, mountRoot, type RootedPool, unmountRoot } from './rooted-pool.ts';

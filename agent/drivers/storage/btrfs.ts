@@ -1,9 +1,9 @@
 /** btrfs: an image is a read-only subvolume, an instance a snapshot of it. */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ExecError } from '#agent/system/exec.ts';
-import { findPathKind } from '#agent/system/fs.ts';
 import type { PoolSpec } from '#protocol/commands.ts';
+import { ExecError } from '../../system/exec.ts';
+import { findPathKind } from '../../system/fs.ts';
 import { listNested, parseReferencedBytes, parseSubvolumes } from './btrfs-parse.ts';
 import { createBtrfsPool } from './btrfs-pool.ts';
 import type { StorageDriver } from './driver.ts';

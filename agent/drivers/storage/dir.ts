@@ -1,10 +1,10 @@
 /** Plain directories: a copy per instance, sharing its data where the file system can (`--reflink=auto`). No limits. */
 import { mkdir } from 'node:fs/promises';
 import { isAbsolute, resolve } from 'node:path';
-import { findPathKind } from '#agent/system/fs.ts';
-import { findMount } from '#agent/system/mounts.ts';
 import type { PoolSpec } from '#protocol/commands.ts';
 import { badRequest } from '#protocol/errors.ts';
+import { findPathKind } from '../../system/fs.ts';
+import { findMount } from '../../system/mounts.ts';
 import { effectiveConfig } from './disk-source.ts';
 import type { StorageDriver } from './driver.ts';
 import { createLayout, makePassage, type PoolLayout, type StorageDeps } from './layout.ts';

@@ -1,11 +1,11 @@
 /** The disk below a pool: a file made for it, or what the administrator named. */
 
 import { stat } from 'node:fs/promises';
-import type { Exec } from '#agent/system/exec.ts';
-import { chooseDiskSizeBytes, createSparseFile } from '#agent/system/loop.ts';
 import type { PoolSpec } from '#protocol/commands.ts';
 import { badRequest } from '#protocol/errors.ts';
 import { parseSizeBytes } from '#protocol/units.ts';
+import type { Exec } from '../../system/exec.ts';
+import { chooseDiskSizeBytes, createSparseFile } from '../../system/loop.ts';
 import type { StorageDeps } from './layout.ts';
 
 /** The smallest file that ZFS and btrfs both make something of. */

@@ -1,7 +1,7 @@
 /** Which file systems the kernel mounts with an id map. */
 import { readFile } from 'node:fs/promises';
 import { release } from 'node:os';
-import { errorCode, readFileSystemUsage } from '#agent/system/fs.ts';
+import { errorCode, readFileSystemUsage } from '../../system/fs.ts';
 
 /**
  * `statfs` magic → the first kernel whose driver sets FS_ALLOW_IDMAP. A table and not an attempt: trying needs a user

@@ -1,10 +1,10 @@
 /** Where a pool is on this host, and which names may become paths, datasets and arguments. */
 import { chmod, chown, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Log } from '#agent/log.ts';
-import type { Exec } from '#agent/system/exec.ts';
 import { badRequest } from '#protocol/errors.ts';
 import { checkPoolName, isFingerprint } from '#protocol/names.ts';
+import type { Log } from '../../log.ts';
+import type { Exec } from '../../system/exec.ts';
 import { IDMAP_BASE } from '../instance/idmap.ts';
 
 /** What every storage driver works with. */

@@ -6,10 +6,10 @@
  */
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Exec } from '#agent/system/exec.ts';
-import { errorCode, listDirectory, removeEmptyDirectory } from '#agent/system/fs.ts';
-import { findMount } from '#agent/system/mounts.ts';
 import { conflict, failed } from '#protocol/errors.ts';
+import type { Exec } from '../../system/exec.ts';
+import { errorCode, listDirectory, removeEmptyDirectory } from '../../system/fs.ts';
+import { findMount } from '../../system/mounts.ts';
 import { makePassage, type PoolLayout } from './layout.ts';
 
 export interface RootedPool {

@@ -6,10 +6,10 @@
  */
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { errorCode, findPathKind, listDirectory, readFileSystemUsage } from '#agent/system/fs.ts';
-import { createKeyedLock } from '#agent/system/lock.ts';
 import type { PoolSpec } from '#protocol/commands.ts';
 import { conflict, failed, notFound } from '#protocol/errors.ts';
+import { errorCode, findPathKind, listDirectory, readFileSystemUsage } from '../../system/fs.ts';
+import { createKeyedLock } from '../../system/lock.ts';
 import type { StorageDriver } from './driver.ts';
 import { pathTakesIdmap } from './idmap-support.ts';
 import { checkImage, checkVolume, closeVolume, makePassage, type PoolLayout } from './layout.ts';

@@ -6,9 +6,9 @@
  */
 import { rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { findPathKind, listDirectory, removeEmptyDirectory } from '#agent/system/fs.ts';
 import type { PoolSpec } from '#protocol/commands.ts';
 import { badRequest, conflict, failed } from '#protocol/errors.ts';
+import { findPathKind, listDirectory, removeEmptyDirectory } from '../../system/fs.ts';
 import { createPoolDisk, effectiveConfig, readDiskSize, requireBlank } from './disk-source.ts';
 import { findZfsModuleVersion } from './idmap-support.ts';
 import { makePassage, type PoolLayout, type StorageDeps } from './layout.ts';

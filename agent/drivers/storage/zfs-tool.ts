@@ -1,7 +1,7 @@
 /** The `zfs` and `zpool` programs, spoken to in what zfs-fuse and every OpenZFS understand. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Exec, ExecError, type ExecResult } from '#agent/system/exec.ts';
 import { failed } from '#protocol/errors.ts';
+import { type Exec, ExecError, type ExecResult } from '../../system/exec.ts';
 
 /** Importing or destroying a large pool takes long. */
 const TIMEOUT_MS = 10 * 60_000;

@@ -6,11 +6,11 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { removeEmptyDirectory } from '#agent/system/fs.ts';
-import { createKeyedLock } from '#agent/system/lock.ts';
-import { findMount } from '#agent/system/mounts.ts';
 import type { PoolSpec } from '#protocol/commands.ts';
 import { conflict, failed, notFound } from '#protocol/errors.ts';
+import { removeEmptyDirectory } from '../../system/fs.ts';
+import { createKeyedLock } from '../../system/lock.ts';
+import { findMount } from '../../system/mounts.ts';
 import type { StorageDriver } from './driver.ts';
 import { hostZfsTakesIdmap } from './idmap-support.ts';
 import { checkImage, checkVolume, closeVolume, createLayout, makePassage, type StorageDeps } from './layout.ts';
