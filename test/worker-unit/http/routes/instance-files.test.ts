@@ -36,7 +36,7 @@ describe('readPut', () => {
     expect(readPut(new Headers(headers))).toMatchObject(expected);
   });
 
-  it.each([
+  it.each<Record<string, string>>([
     { 'X-LXD-mode': 'rwx' },
     { 'X-LXD-mode': '0888' },
     { 'X-LXD-mode': '10000' },
