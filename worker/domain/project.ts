@@ -40,8 +40,11 @@ function checkKey(key: string, value: string): string | null {
   if (feature) return parseBool(value) === null ? `Invalid value "${value}" (not a boolean)` : null;
   if (COUNTS.includes(key)) return value === '' || /^\d{1,9}$/.test(value) ? null : `Invalid value "${value}"`;
   if (SIZES.includes(key)) return value === '' || parseSizeBytes(value) !== null ? null : `Invalid value "${value}"`;
-  if (key === 'restricted') return parseBool(value) === null ? `Invalid value "${value}" (not a boolean)` : null;
-  const known = FREE.includes(key) || key.startsWith('user.') || key.startsWith('restricted.');
+  // A restriction that nothing enforces would be worse than none.
+  if (key === 'restricted' || key.startsWith('restricted.')) {
+    return value === '' || parseBool(value) === false ? null : 'Restricted projects are not supported in this version';
+  }
+  const known = FREE.includes(key) || key.startsWith('user.');
   return known ? null : 'Unknown key';
 }
 

@@ -133,7 +133,8 @@ function checkType(type: string): CertificateRow['type'] {
   throw badRequest(`Unknown request type ${type}`);
 }
 
-async function checkProjects(ctx: Authorized, names: string[]): Promise<string[]> {
+/** The names, each once. Throws 404 for a project that does not exist. */
+export async function checkProjects(ctx: Authorized, names: string[]): Promise<string[]> {
   if (names.length === 0) return [];
   const known = new Set((await listProjects(ctx.db)).map(({ name }) => name));
   for (const name of names) if (!known.has(name)) throw notFound('Project');

@@ -22,6 +22,7 @@ import {
 } from '#worker/state/operations.ts';
 import type { LifecycleDraft } from '#worker/state/plan.ts';
 import { insertToken, listWaitingJoinTokens, type TokenRow } from '#worker/state/tokens.ts';
+import { checkProjects } from './certificates.ts';
 import { lifecycle, locationOf, makeChange, spread } from './changes.ts';
 import type { Authorized, Context } from './context.ts';
 import { serverFingerprint } from './server-certificate.ts';
@@ -56,9 +57,10 @@ export async function issueJoinToken(ctx: Authorized, name: string): Promise<Api
 
 /** A token that lets one client add its own certificate, with the name, restriction and projects given here. */
 export async function issueCertificateToken(ctx: Authorized, request: CertificatesPost): Promise<ApiOperation> {
-  const { name, restricted, projects } = request;
+  const { name, restricted } = request;
   const type = request.type === '' ? 'client' : request.type;
   if (type !== 'client') throw badRequest('Tokens can only be issued for client certificates');
+  const projects = await checkProjects(ctx, request.projects);
   const life = await findServerConfig(ctx.db, 'core.remote_token_expiry');
   const expiresAt = life === undefined ? null : shiftIso(ctx.now(), parseExpiry(life) ?? 0);
   return issue(ctx, {
