@@ -94,6 +94,7 @@ export async function uploadImage(
     } catch (error) {
       if (!(error instanceof AppError) || error.code !== 'conflict') throw error;
       if (await hasImageRow(ctx.db, project, fingerprint)) return await refuseDuplicate(ctx, content, project, image);
+      await checkAliases(ctx, project, options.aliases);
       throw error;
     }
   } catch (error) {
@@ -109,7 +110,11 @@ async function checkAdmission(ctx: Authorized, project: string, options: UploadO
     throw badRequest(`Invalid image fingerprint "${options.fingerprint}"`);
   }
   await pickInspector(ctx);
-  const [taken] = await findTakenAliases(ctx.db, project, options.aliases);
+  await checkAliases(ctx, project, options.aliases);
+}
+
+async function checkAliases(ctx: Authorized, project: string, names: string[]): Promise<void> {
+  const [taken] = await findTakenAliases(ctx.db, project, names);
   if (taken !== undefined) throw conflict(`Alias "${taken}" already exists`);
 }
 
@@ -238,9 +243,10 @@ async function publish(ctx: Authorized, project: string, image: Stored, options:
   };
   return startOperation(ctx, {
     operation: { ...operation(project, image), location: member },
+    // Aliases first: one left behind by an earlier, failed upload of this very image is free until the row exists.
     writes: [
-      insertImage(ctx.db, row),
       ...options.aliases.flatMap((name) => insertAlias(ctx.db, { project, name, fingerprint, description: '' })),
+      insertImage(ctx.db, row),
     ],
     commands: [
       {
