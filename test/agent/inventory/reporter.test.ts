@@ -1,0 +1,194 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { execute } from '#agent/commands/executors.ts';
+import type { Host } from '#agent/commands/host.ts';
+import { autostartOrder, restoreInstances } from '#agent/inventory/boot.ts';
+import { hasNews, hasUsageNews } from '#agent/inventory/changes.ts';
+import { parseOsRelease } from '#agent/inventory/host.ts';
+import { hasChanged } from '#agent/inventory/load.ts';
+import { createReporter, fullFrames, type Reporter } from '#agent/inventory/reporter.ts';
+import type { AgentFrame } from '#protocol/frames.ts';
+import type { InstanceReport, InstanceState } from '#protocol/inventory.ts';
+import { createFakeState, type FakeHostState } from '../fakes/drivers.ts';
+import { createFakeHost, fakeContext } from '../fakes/host.ts';
+import { imageSource, instanceSpec, networkSpec, poolSpec } from '../fakes/specs.ts';
+
+let state: FakeHostState;
+let host: Host;
+let sent: AgentFrame[];
+let busy: string;
+let reporter: Reporter;
+beforeEach(() => {
+  state = createFakeState();
+  host = createFakeHost(state);
+  sent = [];
+  busy = '';
+  const send = (frame: AgentFrame) => sent.push(frame) > 0;
+  reporter = createReporter({ host, send, isBusy: ({ name }) => name === busy });
+  reporter.start();
+});
+afterEach(() => {
+  reporter.stop();
+  state.cleanup();
+});
+
+const ref = { project: 'default', name: 'c1' };
+const make = (overrides = {}) =>
+  execute(host, fakeContext(), {
+    name: 'instance.create',
+    params: {
+      spec: instanceSpec(overrides),
+      image: imageSource(),
+      pool: poolSpec(),
+      networks: [networkSpec()],
+      start: true,
+    },
+  });
+const stopByItself = () => {
+  state.statuses.set('default/c1', 'Stopped');
+  for (const listener of state.listeners) listener({ ref, kind: 'stopped' });
+};
+
+/** Another instance's news, told together with whatever else there is to tell. */
+const tellOther = async () => {
+  const before = sent.length;
+  host.journal.instances.put({ spec: instanceSpec({ name: 'other' }), pool: 'local', power: 'STOPPED' });
+  reporter.touch({ project: 'default', name: 'other' });
+  await vi.waitFor(() => expect(sent.length).toBeGreaterThan(before));
+};
+
+it('tells everything, also what is only half there', async () => {
+  await make();
+  host.journal.instances.put({ spec: instanceSpec({ name: 'half' }), pool: 'local', power: 'RUNNING' });
+  await reporter.reportAll();
+  expect(sent).toHaveLength(1);
+  expect(sent[0]).toMatchObject({
+    type: 'inventory',
+    full: true,
+    instances: [
+      { name: 'c1', status: 'Running' },
+      { name: 'half', status: 'Stopped' },
+    ],
+  });
+});
+
+it('tells once that an instance has stopped by itself, and remembers that it is down', async () => {
+  await make();
+  await reporter.reportAll();
+  stopByItself();
+  stopByItself();
+  await vi.waitFor(() => expect(sent).toHaveLength(2));
+  expect(sent[1]).toMatchObject({ full: false, instances: [{ name: 'c1', status: 'Stopped' }] });
+  expect(host.journal.instances.find(ref)?.power).toBe('STOPPED');
+});
+
+it('says nothing of an instance on which a command works', async () => {
+  await make();
+  await reporter.reportAll();
+  busy = 'c1';
+  stopByItself();
+  await tellOther();
+  expect(JSON.stringify(sent.slice(1))).not.toContain('"c1"');
+  expect(host.journal.instances.find(ref)?.power).toBe('RUNNING');
+});
+
+it('counts what a result said as told', async () => {
+  const result = await make();
+  reporter.noteResult(result);
+  reporter.touch(ref);
+  await tellOther();
+  expect(JSON.stringify(sent)).not.toContain('"c1"');
+});
+
+const running = (overrides: Partial<InstanceState> = {}): InstanceReport => ({
+  ...ref,
+  status: 'Running',
+  state: {
+    pid: 1,
+    processes: 5,
+    cpuUsageNs: 0,
+    memory: { usage: 100e6, usagePeak: 0, swapUsage: 0, swapUsagePeak: 0 },
+    disk: {},
+    network: null,
+    ...overrides,
+  },
+});
+
+it('knows news from noise', () => {
+  expect(hasNews(undefined, running())).toBe(true);
+  expect(hasNews(running(), running({ cpuUsageNs: 1e12 }))).toBe(false);
+  expect(hasNews(running(), running({ pid: 2 }))).toBe(true);
+  expect(hasUsageNews(running(), running({ cpuUsageNs: 1e9 }))).toBe(false);
+  expect(hasUsageNews(running(), running({ processes: 9 }))).toBe(true);
+  const grown = { usage: 120e6, usagePeak: 0, swapUsage: 0, swapUsagePeak: 0 };
+  expect(hasUsageNews(running(), running({ memory: grown }))).toBe(true);
+});
+
+it('splits an inventory that does not fit in one frame, the complete list first', () => {
+  const reports = Array.from({ length: 50 }, (_, index) => ({ ...running(), name: `c${index}` }));
+  const [first, ...rest] = fullFrames(reports, 4000);
+  expect(first).toMatchObject({ full: true });
+  expect(first?.type === 'inventory' && first.instances).toHaveLength(50);
+  const figures = rest.flatMap((frame) => (frame.type === 'inventory' ? frame.instances : []));
+  expect(figures).toEqual(reports);
+  expect(Math.max(...rest.map((frame) => JSON.stringify(frame).length))).toBeLessThan(5000);
+});
+
+it('tells the load only when it moved by more than 5 %', () => {
+  const load = { memoryTotalBytes: 1000, memoryAvailableBytes: 500, cpuCount: 2, cpuLoad: 1 };
+  expect(hasChanged(load, { ...load, memoryAvailableBytes: 540 })).toBe(false);
+  expect(hasChanged(load, { ...load, memoryAvailableBytes: 560 })).toBe(true);
+  expect(hasChanged(load, { ...load, cpuLoad: 1.2 })).toBe(true);
+});
+
+it('reads os-release', () => {
+  expect(parseOsRelease('NAME="Debian GNU/Linux"\nVERSION_ID=\'12\'\nID=debian\n#x')).toEqual({
+    NAME: 'Debian GNU/Linux',
+    VERSION_ID: '12',
+    ID: 'debian',
+  });
+});
+
+describe('after a boot', () => {
+  const record = (name: string, config: Record<string, string>, power: 'RUNNING' | 'STOPPED') => ({
+    spec: instanceSpec({ name, expandedConfig: config }),
+    pool: 'local',
+    power,
+  });
+
+  it('what was running or is wanted goes up, highest priority first', () => {
+    const order = autostartOrder([
+      record('off', {}, 'STOPPED'),
+      record('was-up', {}, 'RUNNING'),
+      record('never', { 'boot.autostart': 'false' }, 'RUNNING'),
+      record('always', { 'boot.autostart': 'true' }, 'STOPPED'),
+      record('first', { 'boot.autostart': 'true', 'boot.autostart.priority': '10' }, 'STOPPED'),
+    ]);
+    expect(order.map((spec) => spec.name)).toEqual(['first', 'always', 'was-up']);
+  });
+
+  it('starts them without the control plane; one that fails does not hold up the next', async () => {
+    await make();
+    await make({ name: 'c2', id: 'instance-2' });
+    for (const key of state.statuses.keys()) state.statuses.set(key, 'Stopped');
+    for (const key of state.volumes.keys()) state.volumes.set(key, false);
+    let starts = 0;
+    state.at = (point) => {
+      if (point === 'before instance.start' && ++starts === 1) throw new Error('no');
+    };
+    await restoreInstances(host, 'second boot', (_spec, work) => work());
+    expect([...state.statuses]).toEqual([
+      ['default/c1', 'Stopped'],
+      ['default/c2', 'Running'],
+    ]);
+    expect(host.journal.lastBoot()).toBe('second boot');
+  });
+
+  it('a restart of the agent alone starts nothing that has stopped by itself', async () => {
+    await make();
+    host.journal.setLastBoot('same');
+    state.statuses.set('default/c1', 'Stopped');
+    await restoreInstances(host, 'same', (_spec, work) => work());
+    expect(state.statuses.get('default/c1')).toBe('Stopped');
+    expect(host.journal.instances.find(ref)?.power).toBe('STOPPED');
+  });
+});
