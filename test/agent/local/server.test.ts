@@ -157,7 +157,7 @@ describe('a websocket', () => {
   });
 });
 
-it('does not take the socket of another server that lives, but that of a dead one', async () => {
+it('does not take the socket of another server that lives', async () => {
   const deps = { log: silentLog, trust: { fingerprint: null }, session: () => Promise.reject(unavailable('down')) };
   await expect(startLocalServer(deps, [socketPath], 'x')).rejects.toThrow('Another server');
   await expect(call('GET', '/1.0')).resolves.toMatchObject({ status: 202 });
