@@ -168,7 +168,8 @@ async function isJson(request: Request, contentType: string): Promise<boolean> {
     return false;
   const reader = request.clone().body?.getReader();
   const first = await reader?.read();
-  await reader?.cancel();
+  // Settles when the other half is read too, so it is not waited for.
+  reader?.cancel().catch(() => undefined);
   return first?.value !== undefined && /^\s*\{/.test(new TextDecoder().decode(first.value.subarray(0, 64)));
 }
 
