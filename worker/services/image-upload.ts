@@ -145,21 +145,23 @@ async function storeParts(content: Content, parts: AsyncGenerator<MultipartPart>
   if (!extra.done) throw badRequest(`Malformed multipart body: unexpected part "${extra.value.name.slice(0, 64)}"`);
 }
 
-interface Stored {
+/** A stored upload. */
+export interface Stored {
   fingerprint: string;
   parts: ImagePart[];
   sizeBytes: number;
 }
 
-interface Content {
+/** An upload on its way into the BlobStore. */
+export interface Content {
   store(name: ImagePart['name'], body: ReadableStream<Uint8Array>): Promise<void>;
   finish(): Promise<Stored>;
   /** Deletes what was stored. Never throws: it runs where another error is on its way. */
   drop(): Promise<void>;
 }
 
-/** One upload's blobs, hashed together in the order they come. */
-function newContent(ctx: Authorized, id: string): Content {
+/** One upload's blobs, hashed together in the order they come. `store` throws `bad_request` for an empty part. */
+export function newContent(ctx: Pick<Authorized, 'blobs' | 'log'>, id: string): Content {
   const digest = new crypto.DigestStream('SHA-256');
   // A digest that is never finished must not surface as an unhandled rejection.
   digest.digest.catch(() => undefined);
