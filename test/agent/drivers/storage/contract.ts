@@ -186,6 +186,20 @@ export function storageContract(options: ContractOptions): void {
       expect(await driver.hasImage(fingerprint)).toBe(false);
     });
 
+    it('leaves the mounts of instances alone when their image is deleted, in use or not', async () => {
+      const fingerprint = newFingerprint();
+      await driver.ensureImage(fingerprint, unpackSmall);
+      const idle = await driver.createInstanceVolume('idle', fingerprint);
+      const busy = await open(join(await driver.createInstanceVolume('busy', fingerprint), 'rootfs/etc/hostname'));
+      const mounts = async () => (await listMounts()).filter((mount) => mount.path.startsWith(dataDir));
+      const before = await mounts();
+      await driver.deleteImage(fingerprint);
+      expect(await mounts()).toEqual(before);
+      expect(await read(idle)).toBe('small\n');
+      expect(await busy.readFile('utf8')).toBe('small\n');
+      await busy.close();
+    });
+
     it.each(['-rf', '../evil', 'a/b', '..', '.hidden', '', 'a\nb', 'a@b', 'a b'])(
       'refuses %j as the name of a volume',
       async (hostile) => {
