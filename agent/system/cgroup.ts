@@ -2,7 +2,7 @@
  * Control groups of a container, v1 and v2 alike: where they are (always asked from the kernel, never built from a name)
  * and their files.
  */
-import { readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readProc } from './proc.ts';
 
@@ -103,14 +103,15 @@ export function readCgroupNumber(directory: string, file: string): number {
 export const writeCgroupFile = (directory: string, file: string, value: string): void =>
   writeFileSync(join(directory, file), value);
 
-/** Removes a group that has no processes, with the groups below; one in use stays. */
-export function removeCgroup(directory: string): void {
+/** Removes a group that has no processes, with the groups below. True when it is gone; one in use stays. */
+export function removeCgroup(directory: string): boolean {
   try {
     for (const entry of readdirSync(directory, { withFileTypes: true })) {
       if (entry.isDirectory()) removeCgroup(join(directory, entry.name));
     }
     rmdirSync(directory);
+    return true;
   } catch {
-    // Gone already, or in use by somebody else: both are theirs to settle.
+    return !existsSync(directory);
   }
 }

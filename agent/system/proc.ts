@@ -41,6 +41,12 @@ export function hasSignal(pid: number, mask: 'SigBlk' | 'SigCgt', signal: number
   return hex !== undefined && (BigInt(`0x${hex}`) & (1n << BigInt(signal - 1))) !== 0n;
 }
 
+/** The signals a process blocks and catches, as one text to compare; null when it is gone. */
+export const signalMasks = (pid: number): string | null =>
+  readProc(pid, 'status')
+    ?.match(/^Sig(?:Blk|Cgt):.*$/gm)
+    ?.join() ?? null;
+
 /** Every process id of this pid namespace at this moment. */
 export const listPids = (): number[] =>
   readdirSync('/proc')

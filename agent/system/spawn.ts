@@ -38,6 +38,8 @@ export interface Spawned extends Input {
 interface Output {
   channel: 'stdout' | 'stderr';
   stream: Socket;
+  /** What is left to read once the stream has closed. */
+  readRest?: () => Uint8Array;
 }
 
 function makePipe(): { readFd: number; writeFd: number } {
@@ -58,8 +60,13 @@ function supervise(
 ): Pick<Spawned, 'onOutput' | 'pauseOutput' | 'resumeOutput' | 'exited'> {
   let paused = false;
   let lastHeardAt = performance.now();
+  let tell: OutputListener = () => {};
   const closed = Promise.all(
-    outputs.map(({ stream }) => new Promise<void>((resolve) => stream.once('close', () => resolve()))),
+    outputs.map(async ({ channel, stream, readRest }) => {
+      await new Promise<void>((resolve) => stream.once('close', () => resolve()));
+      const rest = readRest?.();
+      if (rest?.length) tell(channel, rest);
+    }),
   );
   for (const { stream } of outputs) stream.on('error', () => stream.destroy());
 
@@ -81,12 +88,13 @@ function supervise(
   return {
     exited,
     onOutput: (listener) => {
+      tell = listener;
       for (const { channel, stream } of outputs) {
         stream.on('data', (bytes: Buffer) => {
           lastHeardAt = performance.now();
           listener(channel, bytes);
         });
-        if (paused) stream.pause();
+        if (!paused) stream.resume();
       }
     },
     pauseOutput: () => {
@@ -162,29 +170,26 @@ export function spawnTerminal(
   let child: ChildProcess;
   try {
     const { slaveFd } = terminal;
-    child = spawn(file, args, {
+    // Node cannot give a controlling terminal; setsid does, and becomes the program: the pid stays.
+    child = spawn('setsid', ['--ctty', '--', file, ...args], {
       cwd: options.cwd,
       env: options.env,
       stdio: [slaveFd, slaveFd, slaveFd],
-      detached: true,
     });
     child.on('error', () => {});
     started(child, file);
   } catch (error) {
     terminal.stream.destroy();
+    terminal.readRest();
     throw error;
   } finally {
     closeSync(terminal.slaveFd);
   }
-  const supervised = supervise(child, [{ channel: 'stdout', stream: terminal.stream }]);
+  const supervised = supervise(child, [{ channel: 'stdout', stream: terminal.stream, readRest: terminal.readRest }]);
   return {
     pid: started(child, file),
     ...terminal.input,
-    resize: (width, height) => {
-      terminal.resize(width, height);
-      // The kernel tells only the foreground group of a controlling terminal, and this terminal controls nobody.
-      if (child.exitCode === null && child.signalCode === null) child.kill('SIGWINCH');
-    },
+    resize: terminal.resize,
     ...supervised,
   };
 }

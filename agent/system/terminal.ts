@@ -2,11 +2,12 @@
  * Pseudo terminals. The master side is kept non-blocking and written to by ourselves: Node's own terminal streams write
  * in blocking mode, and a program that does not read would stop the whole agent.
  */
-import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
 import { ReadStream } from 'node:tty';
 import { lastError, libc } from './libc.ts';
 
 const TIOCSWINSZ = 0x5414;
+const F_DUPFD_CLOEXEC = 1030;
 /** Above this, the writer is asked to wait. */
 const HIGH_WATER_BYTES = 64 * 1024;
 /** A full terminal is tried again after so long; it has no event for "writable" that Node would give us. */
@@ -25,6 +26,11 @@ export interface Terminal {
   slaveFd: number;
   stream: ReadStream;
   input: Input;
+  /**
+   * To be called once, after the stream has closed: what was still in the kernel. libuv takes a hang-up for the end
+   * although up to 64 KiB may be unread.
+   */
+  readRest(): Uint8Array;
   resize(width: number, height: number): void;
 }
 
@@ -95,6 +101,22 @@ function makeInput(masterFd: number, stream: ReadStream): Input {
   };
 }
 
+function readAll(fd: number): Uint8Array {
+  const chunks: Uint8Array[] = [];
+  try {
+    for (;;) {
+      const chunk = Buffer.alloc(HIGH_WATER_BYTES);
+      const length = readSync(fd, chunk);
+      if (length === 0) break;
+      chunks.push(chunk.subarray(0, length));
+    }
+  } catch {
+    // EIO is the end of a terminal without programs, EAGAIN that of one that a background program still has.
+  }
+  closeSync(fd);
+  return Buffer.concat(chunks);
+}
+
 /** Opens a new terminal of the given size. The caller closes `slaveFd` once the program has it. */
 export function openTerminal(width: number, height: number): Terminal {
   const masterFd = openSync('/dev/ptmx', constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
@@ -106,11 +128,14 @@ export function openTerminal(width: number, height: number): Terminal {
     closeSync(masterFd);
     throw error;
   }
+  // The stream closes its own descriptor.
+  const restFd: number = libc('int fcntl(int fd, int command, long argument)')(masterFd, F_DUPFD_CLOEXEC, 0);
   const stream = new ReadStream(masterFd);
   stream.pause();
   return {
     slaveFd,
     stream,
+    readRest: () => readAll(restFd),
     input: makeInput(masterFd, stream),
     resize: (newWidth, newHeight) => {
       if (!stream.destroyed) setSize(masterFd, newWidth, newHeight);

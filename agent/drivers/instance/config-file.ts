@@ -12,6 +12,7 @@ const KEYS = [
   'lxc.console.logfile',
   'lxc.console.size',
   'lxc.environment',
+  'lxc.hook.mount',
   'lxc.hook.post-stop',
   'lxc.hook.start-host',
   'lxc.hook.version',

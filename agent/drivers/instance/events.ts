@@ -78,6 +78,7 @@ function consume(eventsDir: string): HookEvent[] {
 /** Calls back for what waits there already, then for every change, until the returned function is called. */
 export function watchEvents(deps: Deps, listener: (transition: InstanceTransition) => void): () => void {
   const rebooting = new Set<string>();
+  const toldStopped = new Set<string>();
   let ended = false;
 
   const tell = (name: string, kind: InstanceTransition['kind']) => {
@@ -88,13 +89,15 @@ export function watchEvents(deps: Deps, listener: (transition: InstanceTransitio
     if (ended) return;
     for (const { name, type, target } of consume(deps.eventsDir)) {
       if (type === 'start-host') {
+        toldStopped.delete(name);
         tell(name, rebooting.delete(name) ? 'rebooted' : 'started');
       } else if (target === 'reboot') {
         // Told when it is up again; a failed second start says "stop".
         rebooting.add(name);
       } else {
         rebooting.delete(name);
-        deps.monitors.forget(name);
+        // Its pid file stays until the monitor has ended: it is how a start knows to wait.
+        toldStopped.add(name);
         tell(name, 'stopped');
       }
     }
@@ -112,7 +115,7 @@ export function watchEvents(deps: Deps, listener: (transition: InstanceTransitio
     for (const { name, alive } of deps.monitors.scan()) {
       if (alive) continue;
       deps.monitors.forget(name);
-      tell(name, 'stopped');
+      if (!toldStopped.has(name)) tell(name, 'stopped');
     }
   });
 

@@ -38,6 +38,6 @@ export function configHost(mounts: CgroupMounts, paths: { hookPath: string; logD
     },
     seccompProfile: existing(join(LXC_CONFIG_DIR, 'common.seccomp')),
     nestingConfig: existing(join(LXC_CONFIG_DIR, 'nesting.conf')),
-    commonConfigDirectory: existing(join(LXC_CONFIG_DIR, 'common.conf.d')),
+    lxcfsHook: existsSync('/var/lib/lxcfs/proc') ? existing('/usr/share/lxcfs/lxc.mount.hook') : null,
   };
 }

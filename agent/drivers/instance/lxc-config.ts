@@ -17,8 +17,11 @@ export interface ConfigHost {
   /** Distribution files of liblxc that exist here. */
   seccompProfile: string | null;
   nestingConfig: string | null;
-  /** Snippets of the distribution, such as lxcfs's mounts. */
-  commonConfigDirectory: string | null;
+  /**
+   * Mounts lxcfs over /proc files, where it runs. Taken alone rather than by the distribution's include: that adds a hook
+   * which sleeps half a second at every stop.
+   */
+  lxcfsHook: string | null;
 }
 
 /** Device nodes every container may use: null, zero, full, random, urandom, tty, console, ptmx, ptys, tun, fuse. */
@@ -41,9 +44,9 @@ type Add = (key: ConfigKey, value: string) => void;
 
 function addBase(add: Add, setup: InstanceSetup, host: ConfigHost): void {
   const privileged = isPrivileged(setup);
-  if (host.commonConfigDirectory !== null) add('lxc.include', host.commonConfigDirectory);
   const nesting = isTrue(setup.spec.expandedConfig['security.nesting']);
-  if (nesting && host.nestingConfig !== null) add('lxc.include', host.nestingConfig);
+  // Its extra mounts of proc and sys are for user namespaces; elsewhere the kernel refuses the second sysfs.
+  if (nesting && !privileged && host.nestingConfig !== null) add('lxc.include', host.nestingConfig);
   add('lxc.rootfs.path', `dir:${setup.volumePath}/rootfs`);
   if (!privileged) {
     add('lxc.rootfs.options', 'idmap=container');
@@ -65,6 +68,7 @@ function addBase(add: Add, setup: InstanceSetup, host: ConfigHost): void {
   add('lxc.hook.version', '1');
   add('lxc.hook.start-host', host.hookPath);
   add('lxc.hook.post-stop', host.hookPath);
+  if (host.lxcfsHook !== null) add('lxc.hook.mount', host.lxcfsHook);
 }
 
 function addNic(add: Add, index: number, nic: InstanceNic): void {

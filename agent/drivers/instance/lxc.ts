@@ -42,6 +42,7 @@ export interface LxcDeps {
 const START_TIMEOUT_MS = 120_000;
 /** A container that has just stopped is cleaned up by its monitor within milliseconds. */
 const STOPPING_TIMEOUT_MS = 30_000;
+const LEFTOVERS_TIMEOUT_MS = 1000;
 const DEFAULT_SEARCH_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** Prepares the directories and the hook, takes in containers that run already. */
@@ -78,9 +79,11 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
   };
   /** What a killed monitor left behind. */
   const removeLeftovers = async (name: string, setup: InstanceSetup) => {
-    for (const mount of new Set([...mounts.v1.values(), ...(mounts.v2 === null ? [] : [mounts.v2])])) {
-      for (const kind of ['payload', 'monitor']) removeCgroup(join(mount, `lxc.${kind}.${name}`));
-    }
+    const groups = [...new Set([...mounts.v1.values(), ...(mounts.v2 === null ? [] : [mounts.v2])])].flatMap((mount) =>
+      ['payload', 'monitor'].map((kind) => join(mount, `lxc.${kind}.${name}`)),
+    );
+    // Its processes may still be dying.
+    await waitUntil(() => groups.map(removeCgroup).every(Boolean), { timeoutMs: LEFTOVERS_TIMEOUT_MS });
     for (const nic of setup.nics) {
       if (!existsSync(join('/sys/class/net', nic.hostName))) continue;
       // Gone in between is fine, too.
@@ -126,6 +129,7 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
       const setup = store.getSetup(ref);
       if (await settledRunning(name)) return;
       if (!isPrivileged(setup)) checkSubordinateIds(searchPath);
+      await removeLeftovers(name, setup);
       writeConfig(setup, name);
       rotateLog(store.logDir(name));
       const args = ['-P', store.lxcPath, '-n', name, '-d', '-p', store.pidFile(name)];
