@@ -68,7 +68,19 @@ export async function makeClient(name: string, days = 30): Promise<Client> {
     const [key, crt] = [join(directory, 'k'), join(directory, 'c')];
     const subject = ['-subj', `/O=linuxcontainers.org/CN=${name}`];
     const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:secp384r1', '-nodes'];
-    await run('openssl', ['req', '-x509', '-utf8', ...curve, ...subject, '-days', `${days}`, '-keyout', key, '-out', crt]);
+    await run('openssl', [
+      'req',
+      '-x509',
+      '-utf8',
+      ...curve,
+      ...subject,
+      '-days',
+      `${days}`,
+      '-keyout',
+      key,
+      '-out',
+      crt,
+    ]);
     const pem = await readFile(crt, 'utf8');
     const der = Buffer.from(pem.replace(/-----[A-Z ]+-----|\s/g, ''), 'base64');
     return { pem, der, fingerprint: createHash('sha256').update(der).digest('hex') };
