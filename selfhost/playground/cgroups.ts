@@ -81,13 +81,14 @@ export function delegateControllers(cgroups: HostCgroups): void {
 export const entryFiles = ({ leaf, procs }: HostCgroups): string[] =>
   leaf !== null && existsSync(leaf) ? [path.join(leaf, 'cgroup.procs')] : procs;
 
-/** Ends every process in the subtree. Throws when one survives SIGKILL for 10 s. */
+/** Ends every process in the subtree. Throws when one survives SIGKILL for 30 s: some inits are slow to reap. */
 export async function killAll(cgroups: HostCgroups): Promise<void> {
-  await waitFor('the processes of a host to end', () => {
+  const check = () => {
     const pids = new Set(cgroups.dirs.flatMap(listPids));
     for (const pid of pids) kill(pid);
     return pids.size === 0;
-  });
+  };
+  await waitFor('the processes of a host to end', check, { timeoutMs: 30_000 });
 }
 
 /** Removes the groups below the subtree, and the subtree itself when `self`. Throws when one stays busy for 10 s. */

@@ -46,11 +46,12 @@ function writeRecord(dir: string, octet: number | null): void {
   renameSync(`${file}.new`, file);
 }
 
-/** Field 22 of `/proc/PID/stat`; null when there is no such process. */
+/** Field 22 of `/proc/PID/stat`; null when there is no such process, or one that ended and waits for its parent to notice. */
 function startOf(pid: number): string | null {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? null;
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' ? null : (fields[19] ?? null);
   } catch {
     return null;
   }

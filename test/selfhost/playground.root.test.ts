@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import net from 'node:net';
+import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   bootHost,
@@ -22,7 +23,7 @@ import {
   type Net,
   netnsOf,
 } from '#selfhost/playground/network.ts';
-import { createRun, type Run, recordNet, removeRun } from '#selfhost/playground/runs.ts';
+import { createRun, type Run, recordNet, removeRun, sweepRuns } from '#selfhost/playground/runs.ts';
 import { hasKernelZfs, startZfs } from '#selfhost/playground/zfs.ts';
 import { run } from '#selfhost/run.ts';
 import { waitFor } from '#selfhost/wait.ts';
@@ -140,6 +141,26 @@ describe('a simulated host', () => {
       /^keep\n(?!.*(br0|mine))/s,
     );
     expect((await execInHost(two, ['zfs', 'list', '-H', '-o', 'name'])).stdout).toBe('tank\n');
+  });
+
+  it('is swept away with its run when the run’s process is gone', async () => {
+    const dead = createRun();
+    const deadNet = await createNet((claimed) => recordNet(dead, claimed));
+    const host = describeHost(deadNet, dead.dir, 1);
+    await createHost(host);
+    await bootHost(host);
+    await sh(host, 'truncate -s 64M /var/lib/longshore/disk.img && losetup --find /var/lib/longshore/disk.img');
+    const record = path.join(dead.dir, 'run.json');
+    // No process has pid 0.
+    await writeFile(record, (await readFile(record, 'utf8')).replace(/"pid":\d+/, '"pid":0'));
+    expect(await sweepRuns()).toBeGreaterThanOrEqual(1);
+    expect(existsSync(dead.dir)).toBe(false);
+    const look = await Promise.all([
+      run('ip', ['netns', 'list']),
+      run('ip', ['-o', 'link']),
+      run('losetup', ['--list']),
+    ]);
+    expect(look.map((it) => it.stdout).join('')).not.toMatch(new RegExp(`${deadNet.prefix}(-|c)|disk\\.img`));
   });
 
   it('boots where only the unified control groups are seen', async () => {
