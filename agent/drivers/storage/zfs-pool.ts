@@ -82,7 +82,7 @@ export function createZfsPool(deps: StorageDeps & { tool: ZfsTool }, pool: PoolS
   }
 
   async function makeDatasets(): Promise<void> {
-    for (const name of ['containers', 'images', 'deleted/images']) {
+    for (const name of ['containers', 'images']) {
       const options = ['mountpoint=none', 'canmount=off', 'devices=off', 'setuid=on'].flatMap((option) => [
         '-o',
         option,
@@ -166,7 +166,7 @@ export function createZfsPool(deps: StorageDeps & { tool: ZfsTool }, pool: PoolS
         if (made === 'pool') await tool.zpool('destroy', zpoolName);
         else if (made === 'dataset') await tool.zfsWhenIdle('destroy', '-r', root);
         else {
-          for (const name of ['images', 'deleted', 'containers']) {
+          for (const name of ['images', 'containers']) {
             await tool.zfsWhenIdle('destroy', '-r', `${root}/${name}`).catch((error: unknown) => {
               if (!isAbsent(error)) throw error;
             });

@@ -1,6 +1,7 @@
 /**
  * ZFS: an image is a dataset with the snapshot `@readonly`, whose existence means that it is complete; an instance is a
- * clone of it. An image deleted before its clones waits below `deleted/images`.
+ * clone of it. An image deleted before its clones is marked `longshore:deleted` and dropped with the last of them. It is not
+ * renamed aside: zfs-fuse unmounts every clone to rename what it was made of.
  *
  * Everything has `canmount=noauto`: the agent mounts what it needs.
  */
@@ -8,6 +9,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PoolSpec } from '#protocol/commands.ts';
 import { conflict, failed, notFound } from '#protocol/errors.ts';
+import { isFingerprint } from '#protocol/names.ts';
 import { removeEmptyDirectory } from '../../system/fs.ts';
 import { createKeyedLock } from '../../system/lock.ts';
 import { findMount } from '../../system/mounts.ts';
@@ -16,6 +18,9 @@ import { hostZfsTakesIdmap } from './idmap-support.ts';
 import { checkImage, checkVolume, closeVolume, createLayout, makePassage, type StorageDeps } from './layout.ts';
 import { createZfsPool } from './zfs-pool.ts';
 import { createZfsTool, hasClones } from './zfs-tool.ts';
+
+/** Set on a deleted image that still has clones; its snapshot inherits it. */
+const DELETED = 'longshore:deleted';
 
 /** The driver for `pool`, which need not exist yet. Throws `bad_request` for keys or names it cannot use. */
 export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDriver {
@@ -26,7 +31,6 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
   const { root } = zpool;
 
   const imageDataset = (fingerprint: string) => `${root}/images/${checkImage(fingerprint)}`;
-  const deletedDataset = (fingerprint: string) => `${root}/deleted/images/${checkImage(fingerprint)}`;
   const instanceDataset = (name: string) => `${root}/containers/${checkVolume(name)}`;
   const isMounted = async (dataset: string, path: string) => (await findMount(path))?.source === dataset;
 
@@ -68,8 +72,35 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
     await removeEmptyDirectory(path);
   }
 
-  async function hasImage(fingerprint: string): Promise<boolean> {
-    return (await tool.find(`${imageDataset(fingerprint)}@readonly`, ['type'])) !== null;
+  const snapshotOf = (fingerprint: string) => `${imageDataset(fingerprint)}@readonly`;
+
+  /** `whole`: there to be cloned; `deleted`: whole, but hidden; `absent`: not there, or half made. */
+  async function findImage(fingerprint: string): Promise<'whole' | 'deleted' | 'absent'> {
+    const found = await tool.find(snapshotOf(fingerprint), [DELETED]);
+    if (found === null) return 'absent';
+    return found[DELETED] === 'yes' ? 'deleted' : 'whole';
+  }
+
+  const hasImage = async (fingerprint: string) => (await findImage(fingerprint)) === 'whole';
+
+  /** Asked before a destruction is tried: one that fails might have unmounted clones already. */
+  async function isCloned(fingerprint: string): Promise<boolean> {
+    const containers = await tool.findAll(`${root}/containers`, ['origin']);
+    return [...containers.values()].some((found) => found.origin === snapshotOf(fingerprint));
+  }
+
+  /** Destroys an image without clones, marks one with clones. */
+  async function removeImage(fingerprint: string): Promise<void> {
+    if (!(await isCloned(fingerprint))) {
+      try {
+        await destroy(imageDataset(fingerprint), layout.image(fingerprint));
+        return;
+      } catch (error) {
+        // Cloned a moment ago.
+        if (!hasClones(error)) throw error;
+      }
+    }
+    await tool.zfs('set', `${DELETED}=yes`, imageDataset(fingerprint));
   }
 
   /** Fills and seals the image; the caller removes what is left of a failure. */
@@ -82,27 +113,20 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
     await closeVolume(path);
     // zfs-fuse writes what it holds back when it unmounts: the snapshot comes after.
     await unmount(dataset, path);
-    await tool.zfs('snapshot', `${dataset}@readonly`);
+    await tool.zfs('snapshot', snapshotOf(fingerprint));
     await removeEmptyDirectory(path);
   }
 
   /** Drops a deleted image that no instance is made of any more. */
-  async function dropIfUnused(fingerprint: string): Promise<void> {
-    await lock.run(`image:${fingerprint}`, async () => {
-      const dataset = deletedDataset(fingerprint);
-      if ((await tool.find(dataset, ['type'])) === null) return;
-      try {
-        await tool.zfsWhenIdle('destroy', '-r', dataset);
-      } catch (error) {
-        if (!hasClones(error)) throw error;
-      }
+  const dropIfUnused = (fingerprint: string) =>
+    lock.run(`image:${fingerprint}`, async () => {
+      if ((await findImage(fingerprint)) === 'deleted') await removeImage(fingerprint);
     });
-  }
 
   async function sweepDeleted(): Promise<void> {
-    for (const dataset of (await tool.findAll(`${root}/deleted/images`, ['type'])).keys()) {
-      const fingerprint = dataset.slice(`${root}/deleted/images/`.length);
-      if (fingerprint !== '' && !fingerprint.includes('@')) await dropIfUnused(fingerprint);
+    for (const [dataset, found] of await tool.findAll(`${root}/images`, [DELETED])) {
+      const fingerprint = dataset.slice(`${root}/images/`.length);
+      if (found[DELETED] === 'yes' && isFingerprint(fingerprint)) await dropIfUnused(fingerprint);
     }
   }
 
@@ -111,17 +135,14 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
     const path = layout.instance(name);
     const existing = await tool.find(dataset, ['origin']);
     if (existing !== null) {
-      const origins =
-        fingerprint === null
-          ? ['-']
-          : [`${imageDataset(fingerprint)}@readonly`, `${deletedDataset(fingerprint)}@readonly`];
-      if (!origins.includes(existing.origin ?? '-')) throw conflict(`Storage volume "${name}" already exists`);
+      const origin = fingerprint === null ? '-' : snapshotOf(fingerprint);
+      if ((existing.origin || '-') !== origin) throw conflict(`Storage volume "${name}" already exists`);
     } else {
       const options = ['-o', `mountpoint=${path}`, '-o', 'canmount=noauto'];
       if (fingerprint === null) await tool.zfs('create', ...options, dataset);
       else {
         if (!(await hasImage(fingerprint))) throw notFound('Image');
-        await tool.zfs('clone', ...options, `${imageDataset(fingerprint)}@readonly`, dataset);
+        await tool.zfs('clone', ...options, snapshotOf(fingerprint), dataset);
       }
     }
     await mount(dataset, path);
@@ -144,7 +165,7 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
       await unmount(from, layout.instance(name));
       await tool.zfsWhenIdle('rename', from, to);
       await tool.zfs('set', `mountpoint=${path}`, to);
-      if (wasMounted) await mount(to, path);
+      if (wasMounted || (await isMounted(to, path))) await mount(to, path);
     }
     await removeEmptyDirectory(layout.instance(name));
   }
@@ -169,14 +190,15 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
 
     ensureImage: async (fingerprint, unpack) =>
       lock.run(`image:${checkImage(fingerprint)}`, async () => {
-        if (await hasImage(fingerprint)) return;
+        const known = await findImage(fingerprint);
+        if (known === 'whole') return;
         const dataset = imageDataset(fingerprint);
         const path = layout.image(fingerprint);
-        await destroy(dataset, path);
-        if ((await tool.find(`${deletedDataset(fingerprint)}@readonly`, ['type'])) !== null) {
-          await tool.zfsWhenIdle('rename', deletedDataset(fingerprint), dataset);
+        if (known === 'deleted') {
+          await tool.zfs('inherit', DELETED, dataset);
           return;
         }
+        await destroy(dataset, path);
         try {
           await makeImage(fingerprint, unpack);
         } catch (error) {
@@ -187,15 +209,7 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
         }
       }),
     hasImage,
-    deleteImage: async (fingerprint) =>
-      lock.run(`image:${checkImage(fingerprint)}`, async () => {
-        try {
-          await destroy(imageDataset(fingerprint), layout.image(fingerprint));
-        } catch (error) {
-          if (!hasClones(error)) throw error;
-          await tool.zfsWhenIdle('rename', imageDataset(fingerprint), deletedDataset(fingerprint));
-        }
-      }),
+    deleteImage: async (fingerprint) => lock.run(`image:${checkImage(fingerprint)}`, () => removeImage(fingerprint)),
 
     createInstanceVolume: async (name, fingerprint) =>
       lock.run(`instance:${checkVolume(name)}`, () => createVolume(name, fingerprint)),
@@ -217,8 +231,8 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
         await destroy(instanceDataset(name), layout.instance(name));
         return found?.origin ?? '-';
       });
-      const deleted = `${root}/deleted/images/`;
-      if (origin.startsWith(deleted)) await dropIfUnused(origin.slice(deleted.length).replace(/@readonly$/, ''));
+      const fingerprint = origin.slice(`${root}/images/`.length).replace(/@readonly$/, '');
+      if (origin.startsWith(`${root}/images/`) && isFingerprint(fingerprint)) await dropIfUnused(fingerprint);
     },
     async listInstanceVolumes() {
       const prefix = `${root}/containers/`;

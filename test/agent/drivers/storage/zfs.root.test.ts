@@ -110,9 +110,9 @@ if (!hasZfs) {
       await driver.createInstanceVolume('two', fingerprint);
       await driver.deleteImage(fingerprint);
       await driver.deleteInstanceVolume('one');
-      expect(await datasets()).toContain(`${zpool}/deleted/images/${fingerprint}`);
+      expect(await datasets()).toContain(`${zpool}/images/${fingerprint}`);
       await driver.deleteInstanceVolume('two');
-      expect(await datasets()).not.toContain(`${zpool}/deleted/images/${fingerprint}`);
+      expect(await datasets()).not.toContain(`${zpool}/images/${fingerprint}`);
       await driver.deletePool();
     });
   });
