@@ -1,5 +1,5 @@
 /** `npm start`: the whole product on one machine, in the foreground. Ctrl-C removes everything it made. */
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { parseArgs } from 'node:util';
@@ -47,15 +47,16 @@ try {
 } catch (error) {
   // The step that failed because we are going down anyway has nothing to say.
   if (stopping === undefined) {
-    process.stderr.write(`\n${error instanceof Error ? error.message : String(error)}\n`);
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
     await shutDown(1);
   }
 }
 
 async function main(port: number): Promise<void> {
   if (process.getuid?.() !== 0) throw new Error('npm start makes network namespaces and file systems: it needs root.');
-  await refuseTakenPort(port);
   const swept = await sweepRuns();
+  if (existsSync(FILES.current)) throw new Error('npm start runs already in this clone: see bin/playground status');
+  await refuseTakenPort(port);
   if (swept > 0) print(`✓ Removed what ${swept === 1 ? 'an earlier start' : `${swept} earlier starts`} left behind`);
   // Made while the rest starts; the first time takes a minute.
   const images = Promise.all([
@@ -107,14 +108,13 @@ function refuseTakenPort(port: number): Promise<void> {
 
 function shutDown(code: number): Promise<void> {
   stopping ??= (async () => {
+    if (starting === undefined) process.exit(code);
     print('\n  Removing everything…');
     const start = performance.now();
     // Half-made is removed by whoever makes it: wait for that.
-    const playground = await starting?.catch(() => undefined);
+    const playground = await starting.catch(() => undefined);
     if (playground !== undefined) await stopPlayground(playground);
-    if (starting !== undefined) {
-      for (const file of Object.values(FILES)) rmSync(file, { recursive: true, force: true });
-    }
+    for (const file of Object.values(FILES)) rmSync(file, { recursive: true, force: true });
     print(`✓ Gone (${((performance.now() - start) / 1000).toFixed(1)} s)`);
     process.exit(code);
   })();
