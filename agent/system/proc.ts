@@ -31,6 +31,20 @@ export function childrenOf(pid: number): number[] {
   return text.split(' ').filter(Boolean).map(Number);
 }
 
+/** The exit status (0-255, 128+n for signal n) of a process that has ended but whose parent has not asked; else null. */
+export function zombieStatus(pid: number): number | null {
+  const stat = readProc(pid, 'stat');
+  // The name before may hold spaces and parentheses; state is the first field after it, the wait status the last.
+  const fields = stat
+    ?.slice(stat.lastIndexOf(')') + 2)
+    .trim()
+    .split(' ');
+  if (fields?.[0] !== 'Z') return null;
+  const waitStatus = Number(fields.at(-1));
+  const signal = waitStatus & 0x7f;
+  return signal === 0 ? (waitStatus >> 8) & 0xff : 128 + signal;
+}
+
 /** What `/proc/<pid>/ns/<kind>` names, such as `pid:[4026531836]`. */
 export const namespaceOf = (pid: number | 'self', kind: 'pid' | 'net' | 'user'): string | null =>
   orNull(() => readlinkSync(`/proc/${pid}/ns/${kind}`));

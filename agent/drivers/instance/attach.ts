@@ -1,7 +1,7 @@
 /** Running a program inside a running container, by lxc-attach. */
 import { realpathSync } from 'node:fs';
 import { badRequest } from '#protocol/errors.ts';
-import { childrenOf, namespaceOf, sendSignal, waitUntil } from '../../system/proc.ts';
+import { childrenOf, namespaceOf, sendSignal, waitUntil, zombieStatus } from '../../system/proc.ts';
 import { type Spawned, type SpawnOptions, spawnPiped, spawnTerminal } from '../../system/spawn.ts';
 import type { ExecProcess, ExecRequest } from './driver.ts';
 import { createCarriageReturnFilter } from './terminal-output.ts';
@@ -23,6 +23,8 @@ const DEFAULT_SIZE = { width: 80, height: 25 };
 const CHANGE_DIRECTORY = 'cd -- "$1" 2>/dev/null || cd /; shift; exec "$@"';
 /** A signal sent before lxc-attach has its program waits for it so long. */
 const PAYLOAD_WAIT_MS = 5000;
+const ZOMBIE_CHECK_MS = 500;
+const SIGKILL = 9;
 
 function environmentOf(target: AttachTarget, request: ExecRequest): Record<string, string> {
   const defaults: Record<string, string> = { PATH: DEFAULT_PATH, LANG: 'C.UTF-8' };
@@ -75,6 +77,26 @@ function signalPayload(attachPid: number, signal: number): void {
   );
 }
 
+/**
+ * lxc-attach can hang for ever in a write to the terminal of a program that has died, and then its unreaped child keeps
+ * the whole container from stopping. Ends such an lxc-attach; the answer is the program's own status.
+ */
+function superviseTerminal(spawned: Spawned): Promise<number> {
+  let found: { pid: number; status: number } | null = null;
+  const timer = setInterval(() => {
+    const pid = findPayload(spawned.pid);
+    const status = pid === null ? null : zombieStatus(pid);
+    if (pid === null || status === null) return;
+    // Seen twice, so it is not just about to be reaped.
+    if (found?.pid === pid) sendSignal(spawned.pid, SIGKILL);
+    found = { pid, status };
+  }, ZOMBIE_CHECK_MS);
+  return spawned.exited.then((code) => {
+    clearInterval(timer);
+    return code === 128 + SIGKILL && found !== null ? found.status : code;
+  });
+}
+
 function withCarriageReturns(spawned: Spawned): Pick<ExecProcess, 'onOutput' | 'exited'> {
   const filter = createCarriageReturnFilter();
   let tell: Parameters<Spawned['onOutput']>[0] = () => {};
@@ -86,7 +108,7 @@ function withCarriageReturns(spawned: Spawned): Pick<ExecProcess, 'onOutput' | '
         if (clean.length > 0) listener(channel, clean);
       });
     },
-    exited: spawned.exited.then((code) => {
+    exited: superviseTerminal(spawned).then((code) => {
       const rest = filter.flush();
       if (rest.length > 0) tell('stdout', rest);
       return code;
