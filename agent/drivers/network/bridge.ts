@@ -1,40 +1,27 @@
 /**
- * The `bridge` driver: a Linux bridge per network with its addresses, a dnsmasq for DHCP and DNS, and nftables for NAT.
+ * Managed bridges of this host: link, dnsmasq, nftables and reservations, each ensured from the network's stored config.
  *
- * Invariants. A network is this driver's when its state directory exists; no other interface is ever touched. Addresses are
- * decided here before an instance starts, so that it has its own when it runs: reservations are on disk before they are
- * answered, and the same request gets the same answer.
+ * Invariants: the store is written before the host is touched, so a crash in between is finished by `restore`; changes of
+ * networks run one after another; a reservation is decided and written without a pause, so no two NICs get one address.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, rm } from 'node:fs/promises';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Log } from '#agent/log.ts';
-import type { Exec } from '#agent/system/exec.ts';
-import { createKeyedLock } from '#agent/system/lock.ts';
 import type { NetworkSpec } from '#protocol/commands.ts';
-import { badRequest, conflict, notFound } from '#protocol/errors.ts';
-import { hasLineBreak } from '#protocol/names.ts';
-import { sendRelease } from './dhcp-release.ts';
-import { dnsmasqArgs, ensureDnsmasq, reloadDnsmasq, stopDnsmasq } from './dnsmasq.ts';
-import type { NetworkDriver, NicAttachment, NicRequest } from './driver.ts';
-import { deleteBridge, ensureBridge, findLink, linkState, listSubnets } from './ip-link.ts';
-import { listLeases, parseLeases } from './leases.ts';
-import { bridgeRules, removeRules } from './nftables.ts';
-import {
-  findNetwork,
-  forgetNetwork,
-  listNetworks,
-  type NetworkPaths,
-  networkPaths,
-  type Reservation,
-  readReservations,
-  readText,
-  replaceFile,
-  type StoredNetwork,
-  saveNetwork,
-  saveReservations,
-} from './store.ts';
-import { type Cidr, eui64, isHostAddress, overlaps, parseCidr, pickIpv4 } from './subnets.ts';
+import { notFound } from '#protocol/errors.ts';
+import type { Log } from '../../log.ts';
+import type { Exec } from '../../system/exec.ts';
+import { sendSignal } from '../../system/proc.ts';
+import { decideAddresses, needsChoice } from './auto.ts';
+import { type BridgeConfig, readBridgeConfig } from './config.ts';
+import { ensureDnsmasq, findDnsmasq, stopDnsmasq } from './dnsmasq.ts';
+import type { NetworkDriver } from './driver.ts';
+import { endLeases, joinLeases, readLeases } from './leases.ts';
+import { deleteBridge, ensureBridge, linkExists, notManaged, usedSubnets } from './links.ts';
+import { applyRules, removeRules, renderRules } from './nft.ts';
+import { checkedRequest, decide, hostFileName, hostLine, toAttachment } from './reservations.ts';
+import { networkState } from './state.ts';
+import { createNetworkStore, type NetworkPaths, type Reservation } from './store.ts';
 
 export interface BridgeDeps {
   exec: Exec;
@@ -43,276 +30,211 @@ export interface BridgeDeps {
   log: Log;
 }
 
-const DEFAULT_MTU = 1500;
-/** How often a random subnet is tried before the host counts as full. */
-const AUTO_ATTEMPTS = 500;
+const SIGHUP = 1;
 
+/** The vendor prefix of LXD's generated addresses. */
+const randomHwaddr = () =>
+  `00:16:3e:${[...randomBytes(3)].map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`;
+
+/** dnsmasq reads the directory as files change: a new one comes in by rename, whole. */
+function writeHostFile(paths: NetworkPaths, config: BridgeConfig, nic: Reservation): void {
+  const line = hostLine(config, nic);
+  const path = join(paths.hosts, hostFileName(nic));
+  if (line === null) {
+    rmSync(path, { force: true });
+    return;
+  }
+  if (existsSync(path) && readFileSync(path, 'utf8') === line) return;
+  const draft = join(paths.directory, 'host.tmp');
+  writeFileSync(draft, line, { mode: 0o644 });
+  renameSync(draft, path);
+}
+
+/** Does nothing to the host before the first call. */
 export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
-  const { exec, dataDir, runDir, log } = deps;
-  const lock = createKeyedLock();
-  const pidFile = (name: string) => join(runDir, `dnsmasq-${name}.pid`);
+  const { exec, log } = deps;
+  const store = createNetworkStore(deps);
+  let tail: Promise<unknown> = Promise.resolve();
+  /** One change of networks at a time. */
+  const inTurn = <T>(act: () => Promise<T>): Promise<T> => {
+    const turn = tail.then(act, act);
+    tail = turn.catch(() => {});
+    return turn;
+  };
 
-  async function bringUp(paths: NetworkPaths, stored: StoredNetwork): Promise<void> {
-    const { network, hwaddr } = stored;
-    const { name, config } = network;
-    const addresses = { ipv4: addressOf(config, 'ipv4'), ipv6: addressOf(config, 'ipv6') };
-    const mtu = Number(config['bridge.mtu'] ?? DEFAULT_MTU);
-    const externalInterfaces = (config['bridge.external_interfaces'] ?? '')
-      .split(',')
-      .map((it) => it.trim())
-      .filter(Boolean);
-    await ensureBridge(exec, { name, hwaddr, mtu, ...addresses, externalInterfaces }, await findLink(exec, name));
-    await exec('nft', ['-f', '-'], { input: bridgeRules({ name, config, ...addresses }) });
-    await mkdir(runDir, { recursive: true, mode: 0o711 });
-    await ensureDnsmasq(
-      exec,
-      dnsmasqArgs({ name, config, ...addresses, mtu }, paths, pidFile(name)),
-      paths,
-      pidFile(name),
-    );
-  }
-
-  /** Stores and brings up; answers the addresses as decided. */
-  async function apply(paths: NetworkPaths, stored: StoredNetwork): Promise<Record<string, string>> {
-    await saveNetwork(paths, stored);
-    await bringUp(paths, stored);
-    const { config } = stored.network;
-    const keys = ['ipv4.address', 'ipv6.address'];
-    return Object.fromEntries(keys.flatMap((key) => (config[key] === undefined ? [] : [[key, config[key]]])));
-  }
-
-  async function freeSubnet(name: string, preferred: string | null): Promise<string> {
-    const used = await listSubnets(exec, name);
-    const free = (cidr: string) => used.every((other) => !overlaps(cidr, other));
-    if (preferred !== null && free(preferred)) return preferred;
-    for (let attempt = 0; attempt < AUTO_ATTEMPTS; attempt++) {
-      const [high = 0, low = 0] = randomBytes(2);
-      const cidr = `10.${high}.${low}.1/24`;
-      if (free(cidr)) return cidr;
-    }
-    throw conflict('Failed generating auto config: No free IPv4 subnet on this host');
-  }
-
-  /** Turns `auto` into an address: what it was, else what is preferred, else what is free. */
-  async function resolve(
-    network: NetworkSpec,
-    before: NetworkSpec | null,
-    preferred: { ipv4: string | null; ipv6: string | null },
-  ) {
-    const config = { ...network.config };
-    refuseLineBreaks(config);
-    if (config['ipv4.address'] === 'auto') {
-      config['ipv4.address'] = before?.config['ipv4.address'] ?? (await freeSubnet(network.name, preferred.ipv4));
-    }
-    if (config['ipv6.address'] === 'auto') {
-      config['ipv6.address'] = before?.config['ipv6.address'] ?? preferred.ipv6 ?? randomUla();
-    }
-    return { ...network, config };
-  }
-
-  async function getStored(paths: NetworkPaths): Promise<StoredNetwork> {
-    const stored = await findNetwork(paths);
+  const getConfig = (name: string): BridgeConfig => {
+    const stored = store.find(name);
     if (stored === null) throw notFound('Network');
-    return stored;
-  }
-
-  async function changeReservations(
-    paths: NetworkPaths,
-    change: (reservations: Reservation[]) => Reservation[],
-  ): Promise<void> {
-    const before = await readReservations(paths);
-    const after = change(before);
-    await saveReservations(paths, after);
-    const gone = before.filter((old) => !after.some((it) => hostFile(it) === hostFile(old)));
-    for (const old of gone) await rm(join(paths.hosts, hostFile(old)), { force: true });
-  }
-
-  async function release(paths: NetworkPaths, name: string, instance: string, device: string): Promise<void> {
-    const mine = (it: Reservation) => it.instance === instance && it.device === device;
-    const released = (await readReservations(paths)).filter(mine);
-    if (released.length === 0) return;
-    await changeReservations(paths, (all) => all.filter((it) => !mine(it)));
-    await reloadDnsmasq(paths, pidFile(name));
-    const server = addressOf((await getStored(paths)).network.config, 'ipv4')?.address;
-    const leased = parseLeases((await readText(paths.leases)) ?? '');
-    for (const { address, hwaddr } of leased.filter((lease) => released.some((it) => it.hwaddr === lease.hwaddr))) {
-      if (server !== undefined) await sendRelease({ address, hwaddr, server });
-    }
-  }
+    return readBridgeConfig(stored.network);
+  };
+  /** Makes the host be as the store says; `previous` external interfaces that are gone from the config are let go. */
+  const apply = async (name: string, previous: string[]) => {
+    const stored = store.find(name);
+    if (stored === null) throw notFound('Network');
+    const config = readBridgeConfig(stored.network);
+    const paths = store.paths(name);
+    await ensureBridge(exec, config, config.hwaddr ?? stored.bridgeHwaddr, previous);
+    await applyRules(exec, renderRules(name, config));
+    for (const nic of store.reservations(name)) writeHostFile(paths, config, nic);
+    await ensureDnsmasq(exec, config, paths);
+  };
+  const write = (network: NetworkSpec, decided: Record<string, string>) => {
+    const whole: NetworkSpec = { ...network, config: { ...network.config, ...decided } };
+    if (whole.config['raw.dnsmasq']) log.warn('network.raw-dnsmasq.ignored', { network: network.name });
+    // Refused values leave what was there untouched.
+    readBridgeConfig(whole);
+    store.write({ network: whole, bridgeHwaddr: store.find(network.name)?.bridgeHwaddr ?? randomHwaddr() });
+  };
+  /** Addresses chosen before are kept: the same request gets the same answer. */
+  const chosenBefore = (network: NetworkSpec): Record<string, string> => {
+    const known = store.find(network.name)?.network.config ?? {};
+    return Object.fromEntries(
+      ['ipv4', 'ipv6'].flatMap((version) => {
+        const address = known[`${version}.address`];
+        if (
+          address === undefined ||
+          address === 'none' ||
+          !['', 'auto'].includes(network.config[`${version}.address`] ?? '')
+        )
+          return [];
+        const nat = network.config[`${version}.nat`] || known[`${version}.nat`];
+        return [[`${version}.address`, address], ...(nat === undefined ? [] : [[`${version}.nat`, nat]])];
+      }),
+    );
+  };
+  const removeNetwork = async (name: string) => {
+    const stored = store.find(name);
+    if (stored === null) return;
+    const paths = store.paths(name);
+    await stopDnsmasq(paths);
+    await removeRules(exec, name);
+    await deleteBridge(exec, name);
+    store.remove(name);
+  };
 
   return {
     create: (network, preferred) =>
-      lock.run(network.name, async () => {
-        const paths = networkPaths(dataDir, network.name);
-        const before = await findNetwork(paths);
-        if (before === null && (await findLink(exec, network.name)) !== null) {
-          throw conflict(
-            `Network interface "${network.name}" already exists on this host and is not managed by Longshore`,
-          );
+      inTurn(async () => {
+        // The name is checked before it becomes a path.
+        readBridgeConfig({ ...network, config: { ...network.config, 'ipv4.address': 'none', 'ipv6.address': 'none' } });
+        const isKnown = store.find(network.name) !== null;
+        if (!isKnown && linkExists(network.name)) throw notManaged(network.name);
+        const kept = chosenBefore(network);
+        const config = { ...network.config, ...kept };
+        const used = needsChoice(config) ? await usedSubnets(exec, network.name) : [];
+        const decided = { ...kept, ...decideAddresses(config, preferred, used) };
+        write(network, decided);
+        try {
+          await apply(network.name, []);
+        } catch (error) {
+          if (!isKnown) await removeNetwork(network.name).catch((err) => log.error('network.undo.failed', { err }));
+          throw error;
         }
-        const hwaddr = network.config['bridge.hwaddr'] ?? before?.hwaddr ?? randomHwaddr();
-        return apply(paths, { network: await resolve(network, before?.network ?? null, preferred), hwaddr });
+        return decided;
       }),
 
     update: (network) =>
-      lock.run(network.name, async () => {
-        const paths = networkPaths(dataDir, network.name);
-        const before = await getStored(paths);
-        const resolved = await resolve(network, before.network, { ipv4: null, ipv6: null });
-        return apply(paths, { network: resolved, hwaddr: network.config['bridge.hwaddr'] ?? before.hwaddr });
-      }),
-
-    delete: (name) =>
-      lock.run(name, async () => {
-        const paths = networkPaths(dataDir, name);
-        if ((await findNetwork(paths)) === null) return;
-        await stopDnsmasq(paths, pidFile(name));
-        await exec('nft', ['-f', '-'], { input: removeRules(name) });
-        await deleteBridge(exec, name);
-        await forgetNetwork(paths);
-      }),
-
-    restore: async () => {
-      for (const name of await listNetworks(dataDir)) {
-        await lock.run(name, async () => {
-          const paths = networkPaths(dataDir, name);
-          const stored = await findNetwork(paths);
-          if (stored === null) return;
-          // One network that cannot come up (its external interface is gone) must not keep the others down.
-          await bringUp(paths, stored).catch((err: unknown) =>
-            log.error('network.restore.failed', { network: name, err }),
+      inTurn(async () => {
+        const before = getConfig(network.name);
+        const old = store.find(network.name);
+        // Here, unlike at creation, an absent address means none.
+        const explicit = { 'ipv4.address': 'none', 'ipv6.address': 'none', ...dropEmpty(network.config) };
+        const kept = chosenBefore({ ...network, config: explicit });
+        const config = { ...explicit, ...kept };
+        const used = needsChoice(config) ? await usedSubnets(exec, network.name) : [];
+        const decided = { ...kept, ...decideAddresses(config, { ipv4: null, ipv6: null }, used) };
+        write(network, decided);
+        try {
+          await apply(network.name, before.externalInterfaces);
+        } catch (error) {
+          if (old !== null) store.write(old);
+          await apply(network.name, []).catch((err) =>
+            log.error('network.undo.failed', { network: network.name, err }),
           );
-        });
+          throw error;
+        }
+        return decided;
+      }),
+
+    delete: (name) => inTurn(() => removeNetwork(name)),
+
+    restore: () =>
+      inTurn(async () => {
+        for (const name of store.names()) {
+          try {
+            await apply(name, []);
+          } catch (error) {
+            // One broken network must not keep the others down.
+            log.error('network.restore.failed', { network: name, err: error });
+          }
+        }
+      }),
+
+    reserve: async (request) => {
+      const nic = checkedRequest(request);
+      const config = getConfig(nic.network);
+      const paths = store.paths(nic.network);
+      const isSame = (one: Reservation) => one.instance === nic.instance && one.device === nic.device;
+      const all = store.reservations(nic.network);
+      const decided = decide(config, nic, { reservations: all, leases: readLeases(paths) }, all.find(isSame) ?? null);
+      if (JSON.stringify(all.find(isSame)) !== JSON.stringify(decided)) {
+        store.writeReservations(nic.network, [...all.filter((one) => !isSame(one)), decided]);
       }
+      mkdirSync(paths.hosts, { recursive: true });
+      writeHostFile(paths, config, decided);
+      // A dnsmasq that has died is not missed until somebody needs it.
+      if (findDnsmasq(paths) === null) await inTurn(() => ensureDnsmasq(exec, getConfig(nic.network), paths));
+      return toAttachment(config, decided);
     },
 
-    reserve: (nic) =>
-      lock.run(nic.network, async () => {
-        const paths = networkPaths(dataDir, nic.network);
-        const { network } = await getStored(paths);
-        const reservations = await readReservations(paths);
-        const existing = reservations.find((it) => it.instance === nic.instance && it.device === nic.device);
-        const leased = parseLeases((await readText(paths.leases)) ?? '');
-        const reservation = decide(nic, network.config, reservations, leased, existing);
-        if (existing === undefined || JSON.stringify(existing) !== JSON.stringify(reservation)) {
-          await changeReservations(paths, (all) => [
-            ...all.filter((it) => it !== existing && hostFile(it) !== hostFile(reservation)),
-            reservation,
-          ]);
-        }
-        await replaceFile(join(paths.hosts, hostFile(reservation)), hostLine(reservation));
-        return attachment(network, reservation);
-      }),
-
     release: async (instance, device) => {
-      for (const name of await listNetworks(dataDir)) {
-        await lock.run(name, () => release(networkPaths(dataDir, name), name, instance, device));
+      for (const network of store.names()) {
+        const all = store.reservations(network);
+        const found = all.find((one) => one.instance === instance && one.device === device);
+        if (found === undefined) continue;
+        const paths = store.paths(network);
+        rmSync(join(paths.hosts, hostFileName(found)), { force: true });
+        // A removed file is noticed only when asked to read all of them again.
+        const running = findDnsmasq(paths);
+        if (running !== null) sendSignal(running.pid, SIGHUP);
+        await endLeases(exec, getConfig(network), paths, found);
+        // Last, so that a crash before repeats the whole; read anew, for others were at work meanwhile.
+        store.writeReservations(
+          network,
+          store.reservations(network).filter((one) => one !== found),
+        );
       }
     },
 
     renameInstance: async (instance, newInstance) => {
-      for (const name of await listNetworks(dataDir)) {
-        await lock.run(name, async () => {
-          const paths = networkPaths(dataDir, name);
-          const moved = (await readReservations(paths)).filter((it) => it.instance === instance);
-          if (moved.length === 0) return;
-          const renamed = moved.map((it) => ({ ...it, instance: newInstance }));
-          await changeReservations(paths, (all) => [...all.filter((it) => it.instance !== instance), ...renamed]);
-          for (const it of renamed) await replaceFile(join(paths.hosts, hostFile(it)), hostLine(it));
-          await reloadDnsmasq(paths, pidFile(name));
+      for (const network of store.names()) {
+        const all = store.reservations(network);
+        const moved = all.filter((one) => one.instance === instance);
+        if (moved.length === 0) continue;
+        const config = getConfig(network);
+        const paths = store.paths(network);
+        const renamed = moved.map((one) => {
+          checkedRequest({ ...one, instance: newInstance, network, ipv4Address: null, ipv6Address: null });
+          return { ...one, instance: newInstance };
         });
+        store.writeReservations(network, [...all.filter((one) => one.instance !== instance), ...renamed]);
+        for (const one of moved) rmSync(join(paths.hosts, hostFileName(one)), { force: true });
+        for (const one of renamed) writeHostFile(paths, config, one);
+        const running = findDnsmasq(paths);
+        if (running !== null) sendSignal(running.pid, SIGHUP);
       }
     },
 
-    leases: async (name) => {
-      const paths = networkPaths(dataDir, name);
-      const { network, hwaddr } = await getStored(paths);
-      const bridge = { name, hwaddr, ipv4: addressOf(network.config, 'ipv4'), ipv6: addressOf(network.config, 'ipv6') };
-      return listLeases(bridge, await readReservations(paths), parseLeases((await readText(paths.leases)) ?? ''));
-    },
+    leases: async (network) =>
+      joinLeases(getConfig(network), store.reservations(network), readLeases(store.paths(network))),
 
-    state: async (name) => {
-      const link = await findLink(exec, name);
-      if (link === null) throw notFound('Network');
-      return linkState(link);
+    state: async (network) => {
+      const stored = store.find(network);
+      if (stored === null && !linkExists(network)) throw notFound('Network');
+      return networkState(network, stored && readBridgeConfig(stored.network));
     },
   };
 }
 
-/** The bridge's address of a family; null for `none` and for a network without one. */
-function addressOf(config: Record<string, string>, family: 'ipv4' | 'ipv6'): Cidr | null {
-  const text = config[`${family}.address`];
-  return text === undefined || text === '' || text === 'none' || text === 'auto' ? null : parseCidr(family, text);
-}
-
-/** Which addresses a NIC gets. Throws `conflict` for a fixed address that is taken, `bad_request` for one out of the subnet. */
-function decide(
-  nic: NicRequest,
-  config: Record<string, string>,
-  reservations: readonly Reservation[],
-  leased: readonly { hwaddr: string; address: string }[],
-  existing: Reservation | undefined,
-): Reservation {
-  const { instance, device, hwaddr } = nic;
-  refuseLineBreaks({ instance, device, hwaddr, ipv4: nic.ipv4Address ?? '', ipv6: nic.ipv6Address ?? '' });
-  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(hwaddr)) throw badRequest(`Invalid MAC address "${hwaddr}"`);
-  const ipv4 = addressOf(config, 'ipv4');
-  const ipv6 = addressOf(config, 'ipv6');
-  const others = reservations.filter((it) => it !== existing);
-  const taken = new Set(others.flatMap((it) => it.ipv4 ?? []));
-  const fixed = nic.ipv4Address !== null && nic.ipv4Address !== 'none';
-  if (nic.ipv4Address !== null && fixed) {
-    if (ipv4 === null || !isHostAddress(ipv4, nic.ipv4Address)) {
-      throw badRequest(`Device IP address "${nic.ipv4Address}" not within network "${nic.network}" subnet`);
-    }
-    if (taken.has(nic.ipv4Address)) throw conflict(`IP address "${nic.ipv4Address}" already defined on another NIC`);
-  }
-  const keep = existing?.ipv4 != null && ipv4 !== null && isHostAddress(ipv4, existing.ipv4) ? existing.ipv4 : null;
-  for (const lease of leased) if (lease.hwaddr !== hwaddr) taken.add(lease.address);
-  const choose = () => {
-    if (ipv4 === null || nic.ipv4Address === 'none') return null;
-    if (nic.ipv4Address !== null) return nic.ipv4Address;
-    const address = keep ?? pickIpv4(ipv4, taken);
-    if (address === null) throw conflict(`Network "${nic.network}" has no free IPv4 address`);
-    return address;
-  };
-  const address6 = ipv6 === null ? null : (nic.ipv6Address ?? eui64(ipv6, hwaddr));
-  return { instance, device, hwaddr, ipv4: choose(), ipv6: address6, fixed };
-}
-
-function attachment(network: NetworkSpec, reservation: Reservation): NicAttachment {
-  const ipv4 = addressOf(network.config, 'ipv4');
-  const ipv6 = addressOf(network.config, 'ipv6');
-  return {
-    bridge: network.name,
-    mtu: Number(network.config['bridge.mtu'] ?? DEFAULT_MTU),
-    ipv4: reservation.ipv4 === null || ipv4 === null ? null : `${reservation.ipv4}/${ipv4.prefix}`,
-    ipv4Gateway: ipv4?.address ?? null,
-    ipv6: reservation.ipv6 === null || ipv6 === null ? null : `${reservation.ipv6}/${ipv6.prefix}`,
-    ipv6Gateway: ipv6?.address ?? null,
-  };
-}
-
-/** One file per NIC; device names may hold slashes and colons. */
-const hostFile = (it: Reservation) => `${it.instance}.${encodeURIComponent(it.device)}`;
-
-/** `MAC,address,[address6],name`: every part has been checked for line breaks. */
-const hostLine = (it: Reservation) =>
-  `${[it.hwaddr, it.ipv4, it.ipv6 === null ? null : `[${it.ipv6}]`, it.instance].filter((part) => part !== null).join(',')}\n`;
-
-/** A line break in any of these would be a line of somebody else's in a config file. */
-function refuseLineBreaks(values: Record<string, string>): void {
-  for (const [key, value] of Object.entries(values)) {
-    if (hasLineBreak(value) || hasLineBreak(key))
-      throw badRequest(`Invalid value for "${key.slice(0, 64)}": line breaks are not allowed`);
-  }
-}
-
-const randomHwaddr = () =>
-  `00:16:3e:${[...randomBytes(3)].map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`;
-
-/** RFC 4193: fd, 40 random bits, subnet. */
-function randomUla(): string {
-  const [a, b, c, d, e] = [...randomBytes(5)].map((byte) => byte.toString(16).padStart(2, '0'));
-  return `fd${a}:${b}${c}:${d}${e}:1::1/64`;
-}
+const dropEmpty = (config: Record<string, string>) =>
+  Object.fromEntries(Object.entries(config).filter(([, value]) => value !== ''));

@@ -1,40 +1,87 @@
-/** dnsmasq's lease file, and what LXD's lease list makes of it and of the reservations. Pure. */
+/** dnsmasq's leases: reading them, joining them with reservations, and ending one. */
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import type { Lease } from '#protocol/queries.ts';
-import type { Reservation } from './store.ts';
-import type { Cidr } from './subnets.ts';
+import { sendDhcpRelease } from '../../system/dhcp-release.ts';
+import type { Exec } from '../../system/exec.ts';
+import { waitUntil } from '../../system/proc.ts';
+import type { BridgeConfig } from './config.ts';
+import { ensureDnsmasq, findDnsmasq, stopDnsmasq } from './dnsmasq.ts';
+import { dnsName } from './reservations.ts';
+import type { NetworkPaths, Reservation } from './store.ts';
 
-export interface LeaseEntry {
+export interface DynamicLease {
   hwaddr: string;
   address: string;
   hostname: string;
 }
 
-/** Lines of `expiry MAC address name clientid`; IPv6 ones and the `duid` line are other forms and are left out. */
-export function parseLeases(text: string): LeaseEntry[] {
+/** dnsmasq takes a release within milliseconds. */
+const RELEASE_TIMEOUT_MS = 500;
+
+/** Parses dnsmasq's lease file: `expiry mac address name clientid`; for IPv6 the second field is no MAC. */
+export function parseLeases(text: string): DynamicLease[] {
   return text.split('\n').flatMap((line) => {
-    const [, hwaddr = '', address = '', hostname = ''] = line.split(' ');
-    if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(hwaddr) || !/^[\d.]+$/.test(address)) return [];
-    return [{ hwaddr, address, hostname: hostname === '*' ? '' : hostname }];
+    const [expiry, owner, address, hostname] = line.split(' ');
+    if (!owner || !address || !/^\d+$/.test(expiry ?? '')) return [];
+    const isMac = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/i.test(owner);
+    return [{ hwaddr: isMac ? owner : '', address, hostname: hostname && hostname !== '*' ? hostname : '' }];
   });
 }
 
-/** Reservations first, then what dnsmasq gave to others, then the bridge itself. */
-export function listLeases(
-  bridge: { name: string; hwaddr: string; ipv4: Cidr | null; ipv6: Cidr | null },
-  reservations: readonly Reservation[],
-  entries: readonly LeaseEntry[],
-): Lease[] {
-  const leases: Lease[] = [];
-  for (const { instance: hostname, hwaddr, ipv4, ipv6, fixed } of reservations) {
-    const type = fixed ? 'static' : 'dynamic';
-    if (ipv4 !== null) leases.push({ hostname, hwaddr, address: ipv4, type });
-    if (ipv6 !== null) leases.push({ hostname, hwaddr, address: ipv6, type });
+/** What dnsmasq has given out; nothing when it never ran. */
+export const readLeases = (paths: NetworkPaths): DynamicLease[] =>
+  existsSync(paths.leases) ? parseLeases(readFileSync(paths.leases, 'utf8')) : [];
+
+/** LXD's list: gateways, reservations (static when the address was asked for), then what others took by DHCP. */
+export function joinLeases(config: BridgeConfig, reservations: Reservation[], dynamic: DynamicLease[]): Lease[] {
+  const gateways = [config.ipv4, config.ipv6].flatMap((family): Lease[] =>
+    family ? [{ hostname: `${config.name}.gw`, hwaddr: '', address: family.subnet.gateway, type: 'gateway' }] : [],
+  );
+  const reserved = reservations.flatMap(({ instance, hwaddr, ipv4, ipv6, fixedIpv4, fixedIpv6 }): Lease[] => {
+    const entry = (address: string | null, fixed: boolean): Lease[] =>
+      address === null ? [] : [{ hostname: dnsName(instance), hwaddr, address, type: fixed ? 'static' : 'dynamic' }];
+    return [...entry(ipv4, fixedIpv4), ...entry(ipv6, fixedIpv6)];
+  });
+  const known = new Set(reserved.map(({ address }) => address));
+  const others = dynamic
+    .filter(({ address }) => !known.has(address))
+    .map(({ hostname, hwaddr, address }): Lease => ({ hostname, hwaddr, address, type: 'dynamic' }));
+  return [...gateways, ...reserved, ...others];
+}
+
+/**
+ * Ends the leases of a NIC. A running dnsmasq keeps leases in memory and writes its file anew, so it is asked as the client
+ * would; when it does not listen (IPv6, no more bridge), it is stopped for the time of the edit.
+ */
+export async function endLeases(
+  exec: Exec,
+  config: BridgeConfig,
+  paths: NetworkPaths,
+  nic: Reservation,
+): Promise<void> {
+  const isIts = ({ hwaddr, address }: DynamicLease) =>
+    hwaddr.toLowerCase() === nic.hwaddr || address === nic.ipv4 || address === nic.ipv6;
+  const held = readLeases(paths).filter(isIts);
+  if (held.length === 0) return;
+  const server = config.ipv4?.subnet.gateway;
+  const isRunning = findDnsmasq(paths) !== null;
+  if (isRunning && server !== undefined) {
+    for (const lease of held) {
+      if (lease.hwaddr === '') continue;
+      try {
+        sendDhcpRelease(config.name, { address: lease.address, hwaddr: lease.hwaddr, server });
+      } catch {
+        // No such interface any more: the edit below does it.
+      }
+    }
+    const isEnded = () => !readLeases(paths).some(isIts);
+    if (await waitUntil(isEnded, { timeoutMs: RELEASE_TIMEOUT_MS })) return;
   }
-  const known = new Set(reservations.map((reservation) => reservation.hwaddr));
-  for (const entry of entries) if (!known.has(entry.hwaddr)) leases.push({ ...entry, type: 'dynamic' });
-  for (const cidr of [bridge.ipv4, bridge.ipv6]) {
-    if (cidr === null) continue;
-    leases.push({ hostname: `${bridge.name}.gw`, hwaddr: bridge.hwaddr, address: cidr.address, type: 'gateway' });
-  }
-  return leases;
+  if (isRunning) await stopDnsmasq(paths);
+  const kept = readFileSync(paths.leases, 'utf8')
+    .split('\n')
+    .filter((line) => !parseLeases(line).some(isIts));
+  writeFileSync(`${paths.leases}.tmp`, kept.join('\n'));
+  renameSync(`${paths.leases}.tmp`, paths.leases);
+  if (isRunning) await ensureDnsmasq(exec, config, paths);
 }

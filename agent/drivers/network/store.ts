@@ -1,17 +1,14 @@
-/**
- * What the driver keeps on disk: `<dataDir>/networks/<name>/network.json` (the network as last asked for, and the bridge's
- * MAC) and `reservations.json`. Both are replaced in one step, so a crash leaves the old or the new one.
- */
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+/** What this host keeps of its networks: the network as decided, its reservations, and dnsmasq's files. */
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { errorCode, listDirectory } from '#agent/system/fs.ts';
 import { NetworkSpec } from '#protocol/commands.ts';
 import { badRequest } from '#protocol/errors.ts';
 import { checkNetworkName } from '#protocol/names.ts';
 
-const StoredNetwork = z.object({ network: NetworkSpec, hwaddr: z.string() });
-export type StoredNetwork = z.infer<typeof StoredNetwork>;
+/** `network` has all its addresses decided. `bridgeHwaddr` keeps the bridge's address when ports come and go. */
+const Stored = z.object({ network: NetworkSpec, bridgeHwaddr: z.string() });
+export type StoredNetwork = z.infer<typeof Stored>;
 
 const Reservation = z.object({
   instance: z.string(),
@@ -19,72 +16,80 @@ const Reservation = z.object({
   hwaddr: z.string(),
   ipv4: z.string().nullable(),
   ipv6: z.string().nullable(),
-  /** The user fixed the address: `lxc network list-leases` says STATIC. */
-  fixed: z.boolean(),
+  /** The addresses were asked for, not picked. */
+  fixedIpv4: z.boolean(),
+  fixedIpv6: z.boolean(),
 });
 export type Reservation = z.infer<typeof Reservation>;
 
 export interface NetworkPaths {
-  dir: string;
-  network: string;
-  reservations: string;
+  directory: string;
+  /** dnsmasq's `--dhcp-hostsdir`: one file per NIC. */
   hosts: string;
   leases: string;
+  pidFile: string;
 }
 
-/** Throws `bad_request` for a name that could leave the directory or be an option. */
-export function networkPaths(dataDir: string, name: string): NetworkPaths {
-  const refusal = checkNetworkName(name);
-  if (refusal !== null) throw badRequest(refusal);
-  const dir = join(dataDir, 'networks', name);
-  return {
-    dir,
-    network: join(dir, 'network.json'),
-    reservations: join(dir, 'reservations.json'),
-    hosts: join(dir, 'hosts'),
-    leases: join(dir, 'dnsmasq.leases'),
+export interface NetworkStore {
+  paths(name: string): NetworkPaths;
+  names(): string[];
+  find(name: string): StoredNetwork | null;
+  write(stored: StoredNetwork): void;
+  reservations(name: string): Reservation[];
+  writeReservations(name: string, all: Reservation[]): void;
+  remove(name: string): void;
+}
+
+function writeAtomically(path: string, text: string): void {
+  writeFileSync(`${path}.tmp`, text, { mode: 0o600 });
+  renameSync(`${path}.tmp`, path);
+}
+
+/** The networks' directories below `dataDir` and `runDir`. */
+export function createNetworkStore(dirs: { dataDir: string; runDir: string }): NetworkStore {
+  const root = join(dirs.dataDir, 'networks');
+  const runRoot = join(dirs.runDir, 'networks');
+  const paths = (name: string): NetworkPaths => {
+    const refusal = checkNetworkName(name);
+    if (refusal !== null) throw badRequest(refusal);
+    const directory = join(root, name);
+    return {
+      directory,
+      hosts: join(directory, 'dnsmasq.hosts'),
+      leases: join(directory, 'dnsmasq.leases'),
+      pidFile: join(runRoot, `${name}.dnsmasq.pid`),
+    };
   };
-}
-
-/** The network as stored, or null. A damaged file is an error, not an absent network. */
-export async function findNetwork(paths: NetworkPaths): Promise<StoredNetwork | null> {
-  const text = await readText(paths.network);
-  return text === null ? null : StoredNetwork.parse(JSON.parse(text));
-}
-
-export async function saveNetwork(paths: NetworkPaths, stored: StoredNetwork): Promise<void> {
-  // dnsmasq reads its hosts and writes its leases without root's rights.
-  await mkdir(paths.hosts, { recursive: true, mode: 0o755 });
-  await replaceFile(paths.network, JSON.stringify(stored));
-}
-
-export async function readReservations(paths: NetworkPaths): Promise<Reservation[]> {
-  const text = await readText(paths.reservations);
-  return text === null ? [] : z.array(Reservation).parse(JSON.parse(text));
-}
-
-export const saveReservations = (paths: NetworkPaths, reservations: readonly Reservation[]): Promise<void> =>
-  replaceFile(paths.reservations, JSON.stringify(reservations));
-
-/** Names of all networks that this driver made on the host. */
-export async function listNetworks(dataDir: string): Promise<string[]> {
-  const names = await listDirectory(join(dataDir, 'networks'));
-  return names.filter((name) => checkNetworkName(name) === null).sort();
-}
-
-export const forgetNetwork = (paths: NetworkPaths): Promise<void> => rm(paths.dir, { recursive: true, force: true });
-
-/** The file's text, or null when it is not there. */
-export async function readText(path: string): Promise<string | null> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return null;
-    throw error;
-  }
-}
-
-export async function replaceFile(path: string, text: string): Promise<void> {
-  await writeFile(`${path}.new`, text, { mode: 0o644 });
-  await rename(`${path}.new`, path);
+  const stateFile = (name: string) => join(paths(name).directory, 'network.json');
+  const reservationsFile = (name: string) => join(paths(name).directory, 'reservations.json');
+  const cache = new Map<string, Reservation[]>();
+  return {
+    paths,
+    names: () => (existsSync(root) ? readdirSync(root).filter((name) => existsSync(stateFile(name))) : []),
+    find: (name) =>
+      existsSync(stateFile(name)) ? Stored.parse(JSON.parse(readFileSync(stateFile(name), 'utf8'))) : null,
+    write: (stored) => {
+      const { directory, hosts } = paths(stored.network.name);
+      // dnsmasq goes through them under another user.
+      for (const path of [root, directory, hosts]) mkdirSync(path, { recursive: true, mode: 0o755 });
+      mkdirSync(runRoot, { recursive: true, mode: 0o755 });
+      writeAtomically(stateFile(stored.network.name), JSON.stringify(stored));
+    },
+    reservations: (name) => {
+      const known = cache.get(name);
+      if (known) return known;
+      const path = reservationsFile(name);
+      const read = existsSync(path) ? z.array(Reservation).parse(JSON.parse(readFileSync(path, 'utf8'))) : [];
+      cache.set(name, read);
+      return read;
+    },
+    writeReservations: (name, all) => {
+      writeAtomically(reservationsFile(name), JSON.stringify(all));
+      cache.set(name, all);
+    },
+    remove: (name) => {
+      cache.delete(name);
+      rmSync(paths(name).directory, { recursive: true, force: true });
+    },
+  };
 }

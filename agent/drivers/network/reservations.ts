@@ -1,0 +1,108 @@
+/** Picking and checking a NIC's addresses, and what dnsmasq is told of them. Pure. */
+import { badRequest, conflict, failed } from '#protocol/errors.ts';
+import { checkDeviceName, hasLineBreak } from '#protocol/names.ts';
+import type { AddressFamily, BridgeConfig } from './config.ts';
+import type { NicAttachment, NicRequest } from './driver.ts';
+import type { DynamicLease } from './leases.ts';
+import type { Reservation } from './store.ts';
+import { eui64Address, hostAddress, lowestFree } from './subnet.ts';
+
+const INSTANCE = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
+const HWADDR = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/;
+
+/** Throws `bad_request` for an instance, device or MAC that must not reach a file name or dnsmasq's files. */
+export function checkedRequest(nic: NicRequest): NicRequest {
+  const hwaddr = nic.hwaddr.toLowerCase();
+  if (!INSTANCE.test(nic.instance)) throw badRequest('Invalid instance name for a network reservation');
+  const refusal = checkDeviceName(nic.device);
+  if (refusal !== null || hasLineBreak(nic.device)) throw badRequest(refusal ?? 'Invalid device name');
+  if (!HWADDR.test(hwaddr) || hasLineBreak(hwaddr))
+    throw badRequest(`Invalid MAC address ${JSON.stringify(nic.hwaddr)}`);
+  return { ...nic, hwaddr };
+}
+
+/** An instance's name in DNS: a project's instances carry its name, and host names have no underscore. */
+export const dnsName = (instance: string): string => instance.replaceAll('_', '-');
+
+/** Name of the file in dnsmasq's host directory. */
+export const hostFileName = (nic: Pick<Reservation, 'instance' | 'device'>): string =>
+  `${nic.instance}.${encodeURIComponent(nic.device)}`;
+
+/** `MAC,IPv4,[IPv6],NAME`; null when there is nothing to tell. */
+export function hostLine(config: BridgeConfig, nic: Reservation): string | null {
+  const parts = [nic.hwaddr];
+  if (nic.ipv4 !== null) parts.push(nic.ipv4);
+  if (nic.ipv6 !== null) parts.push(`[${nic.ipv6}]`);
+  if (config.dnsMode === 'managed') parts.push(dnsName(nic.instance));
+  return parts.length === 1 ? null : `${parts.join(',')}\n`;
+}
+
+interface Taken {
+  reservations: Reservation[];
+  leases: DynamicLease[];
+}
+
+function fixedAddress(network: string, family: AddressFamily | null, wanted: string, taken: Set<string>): string {
+  const address = family && hostAddress(family.subnet, wanted);
+  if (!address) throw badRequest(`Device IP address ${JSON.stringify(wanted)} not within network "${network}" subnet`);
+  if (taken.has(address)) throw conflict(`IP address "${address}" already in use on network "${network}"`);
+  return address;
+}
+
+function pick(network: string, family: AddressFamily, old: string | null, taken: Set<string>): string {
+  const kept = old && hostAddress(family.subnet, old);
+  if (kept && !taken.has(kept)) return kept;
+  const free = lowestFree(family.subnet, taken);
+  if (free === null) throw failed(`No free IP addresses on network "${network}"`);
+  return free;
+}
+
+/**
+ * The addresses a NIC gets: those asked for, else those it has, else the lowest free ones. Throws `bad_request` outside of
+ * the subnet, `conflict` for a taken address or MAC, `failed` when the network is full.
+ */
+export function decide(config: BridgeConfig, nic: NicRequest, others: Taken, old: Reservation | null): Reservation {
+  const foreign = others.reservations.filter((one) => one.instance !== nic.instance || one.device !== nic.device);
+  if (foreign.some(({ hwaddr }) => hwaddr === nic.hwaddr)) {
+    throw conflict(`MAC address "${nic.hwaddr}" already defined on another NIC of network "${config.name}"`);
+  }
+  const taken = new Set(
+    [
+      ...foreign.flatMap(({ ipv4, ipv6 }) => [ipv4, ipv6]),
+      ...others.leases.filter(({ hwaddr }) => hwaddr !== '' && hwaddr !== nic.hwaddr).map(({ address }) => address),
+    ].filter((address) => address !== null),
+  );
+  const { ipv4, ipv6 } = config;
+  let address4: string | null = null;
+  if (nic.ipv4Address !== null) address4 = fixedAddress(config.name, ipv4, nic.ipv4Address, taken);
+  else if (ipv4?.dhcp) address4 = pick(config.name, ipv4, old?.fixedIpv4 ? null : (old?.ipv4 ?? null), taken);
+  let address6: string | null = null;
+  if (nic.ipv6Address !== null) address6 = fixedAddress(config.name, ipv6, nic.ipv6Address, taken);
+  else if (ipv6?.dhcp && ipv6.stateful)
+    address6 = pick(config.name, ipv6, old?.fixedIpv6 ? null : (old?.ipv6 ?? null), taken);
+  // The one the guest gives itself from our advertisements, so that both agree.
+  else if (ipv6 && ipv6.subnet.prefixLength === 64) address6 = eui64Address(ipv6.subnet, nic.hwaddr);
+  return {
+    instance: nic.instance,
+    device: nic.device,
+    hwaddr: nic.hwaddr,
+    ipv4: address4,
+    ipv6: address6,
+    fixedIpv4: nic.ipv4Address !== null,
+    fixedIpv6: nic.ipv6Address !== null,
+  };
+}
+
+/** What the instance driver needs of a reservation. */
+export function toAttachment(config: BridgeConfig, nic: Reservation): NicAttachment {
+  const withPrefix = (address: string | null, family: AddressFamily | null) =>
+    address && family ? `${address}/${family.subnet.prefixLength}` : null;
+  return {
+    bridge: config.name,
+    mtu: config.mtu,
+    ipv4: withPrefix(nic.ipv4, config.ipv4),
+    ipv4Gateway: nic.ipv4 && config.ipv4 ? config.ipv4.subnet.gateway : null,
+    ipv6: withPrefix(nic.ipv6, config.ipv6),
+    ipv6Gateway: nic.ipv6 && config.ipv6 ? config.ipv6.subnet.gateway : null,
+  };
+}
