@@ -5,7 +5,7 @@
  * networks run one after another; a reservation is decided and written without a pause, so no two NICs get one address.
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { NetworkSpec } from '#protocol/commands.ts';
 import { notFound } from '#protocol/errors.ts';
@@ -19,7 +19,7 @@ import type { NetworkDriver } from './driver.ts';
 import { endLeases, joinLeases, readLeases } from './leases.ts';
 import { deleteBridge, ensureBridge, linkExists, notManaged, usedSubnets } from './links.ts';
 import { applyRules, removeRules, renderRules } from './nft.ts';
-import { checkedRequest, decide, hostFileName, hostLine, toAttachment } from './reservations.ts';
+import { checkedRequest, decide, hostFileName, hostLine, nameLines, toAttachment } from './reservations.ts';
 import { networkState } from './state.ts';
 import { createNetworkStore, type NetworkPaths, type Reservation } from './store.ts';
 
@@ -36,18 +36,27 @@ const SIGHUP = 1;
 const randomHwaddr = () =>
   `00:16:3e:${[...randomBytes(3)].map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`;
 
-/** dnsmasq reads the directory as files change: a new one comes in by rename, whole. */
-function writeHostFile(paths: NetworkPaths, config: BridgeConfig, nic: Reservation): void {
-  const line = hostLine(config, nic);
-  const path = join(paths.hosts, hostFileName(nic));
-  if (line === null) {
-    rmSync(path, { force: true });
-    return;
+/** dnsmasq reads its directories as files change: a new one comes in by rename, whole. */
+function writeHostFiles(paths: NetworkPaths, config: BridgeConfig, nic: Reservation): void {
+  const file = hostFileName(nic);
+  const contents: [string, string | null][] = [
+    [paths.hosts, hostLine(config, nic)],
+    [paths.names, nameLines(config, nic)],
+  ];
+  for (const [directory, text] of contents) {
+    const path = join(directory, file);
+    if (text === null) {
+      rmSync(path, { force: true });
+    } else if (!existsSync(path) || readFileSync(path, 'utf8') !== text) {
+      const draft = join(paths.directory, 'host.tmp');
+      writeFileSync(draft, text, { mode: 0o644 });
+      renameSync(draft, path);
+    }
   }
-  if (existsSync(path) && readFileSync(path, 'utf8') === line) return;
-  const draft = join(paths.directory, 'host.tmp');
-  writeFileSync(draft, line, { mode: 0o644 });
-  renameSync(draft, path);
+}
+
+function removeHostFiles(paths: NetworkPaths, nic: Reservation): void {
+  for (const directory of [paths.hosts, paths.names]) rmSync(join(directory, hostFileName(nic)), { force: true });
 }
 
 /** Does nothing to the host before the first call. */
@@ -75,7 +84,7 @@ export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
     const paths = store.paths(name);
     await ensureBridge(exec, config, config.hwaddr ?? stored.bridgeHwaddr, previous);
     await applyRules(exec, renderRules(name, config));
-    for (const nic of store.reservations(name)) writeHostFile(paths, config, nic);
+    for (const nic of store.reservations(name)) writeHostFiles(paths, config, nic);
     await ensureDnsmasq(exec, config, paths);
   };
   const write = (network: NetworkSpec, decided: Record<string, string>) => {
@@ -180,8 +189,7 @@ export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
       if (JSON.stringify(all.find(isSame)) !== JSON.stringify(decided)) {
         store.writeReservations(nic.network, [...all.filter((one) => !isSame(one)), decided]);
       }
-      mkdirSync(paths.hosts, { recursive: true });
-      writeHostFile(paths, config, decided);
+      writeHostFiles(paths, config, decided);
       // A dnsmasq that has died is not missed until somebody needs it.
       if (findDnsmasq(paths) === null) await inTurn(() => ensureDnsmasq(exec, getConfig(nic.network), paths));
       return toAttachment(config, decided);
@@ -193,7 +201,7 @@ export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
         const found = all.find((one) => one.instance === instance && one.device === device);
         if (found === undefined) continue;
         const paths = store.paths(network);
-        rmSync(join(paths.hosts, hostFileName(found)), { force: true });
+        removeHostFiles(paths, found);
         // A removed file is noticed only when asked to read all of them again.
         const running = findDnsmasq(paths);
         if (running !== null) sendSignal(running.pid, SIGHUP);
@@ -218,8 +226,8 @@ export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
           return { ...one, instance: newInstance };
         });
         store.writeReservations(network, [...all.filter((one) => one.instance !== instance), ...renamed]);
-        for (const one of moved) rmSync(join(paths.hosts, hostFileName(one)), { force: true });
-        for (const one of renamed) writeHostFile(paths, config, one);
+        for (const one of moved) removeHostFiles(paths, one);
+        for (const one of renamed) writeHostFiles(paths, config, one);
         const running = findDnsmasq(paths);
         if (running !== null) sendSignal(running.pid, SIGHUP);
       }

@@ -1,5 +1,5 @@
 /** One dnsmasq per network: DHCP, router advertisements and DNS. It runs on while the agent is away, and is adopted after. */
-import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { failed } from '#protocol/errors.ts';
 import type { Exec } from '../../system/exec.ts';
@@ -56,6 +56,7 @@ export function dnsmasqArguments(config: BridgeConfig, paths: NetworkPaths, user
   if (config.dnsMode !== 'none') {
     const domain = config.dnsDomain;
     args.push('-s', domain, '--interface-name', `_gateway.${domain},${name}`, '-S', `/${domain}/`);
+    args.push(`--hostsdir=${paths.names}`);
   }
   args.push('-u', user, '-g', user === 'root' ? 'root' : 'nogroup');
   return args;
@@ -100,6 +101,8 @@ export async function ensureDnsmasq(exec: Exec, config: BridgeConfig, paths: Net
   if (running !== null && wanted !== null && running.args.join('\0') === wanted.join('\0')) return;
   await stopDnsmasq(paths);
   if (wanted === null) return;
+  // Gone with the last boot.
+  mkdirSync(dirname(paths.pidFile), { recursive: true, mode: 0o755 });
   try {
     await exec('dnsmasq', wanted);
   } catch (error) {

@@ -37,6 +37,16 @@ export function hostLine(config: BridgeConfig, nic: Reservation): string | null 
   return parts.length === 1 ? null : `${parts.join(',')}\n`;
 }
 
+/** Lines `ADDRESS NAME NAME.DOMAIN`; null when the network gives no names. */
+export function nameLines(config: BridgeConfig, nic: Reservation): string | null {
+  if (config.dnsMode !== 'managed') return null;
+  const name = dnsName(nic.instance);
+  const lines = [nic.ipv4, nic.ipv6].flatMap((one) =>
+    one === null ? [] : [`${one} ${name} ${name}.${config.dnsDomain}\n`],
+  );
+  return lines.length === 0 ? null : lines.join('');
+}
+
 interface Taken {
   reservations: Reservation[];
   leases: DynamicLease[];

@@ -26,6 +26,8 @@ export interface NetworkPaths {
   directory: string;
   /** dnsmasq's `--dhcp-hostsdir`: one file per NIC. */
   hosts: string;
+  /** dnsmasq's `--hostsdir`: names of NICs that never ask for a lease, their addresses being in the container's config. */
+  names: string;
   leases: string;
   pidFile: string;
 }
@@ -56,6 +58,7 @@ export function createNetworkStore(dirs: { dataDir: string; runDir: string }): N
     return {
       directory,
       hosts: join(directory, 'dnsmasq.hosts'),
+      names: join(directory, 'dnsmasq.names'),
       leases: join(directory, 'dnsmasq.leases'),
       pidFile: join(runRoot, `${name}.dnsmasq.pid`),
     };
@@ -69,9 +72,9 @@ export function createNetworkStore(dirs: { dataDir: string; runDir: string }): N
     find: (name) =>
       existsSync(stateFile(name)) ? Stored.parse(JSON.parse(readFileSync(stateFile(name), 'utf8'))) : null,
     write: (stored) => {
-      const { directory, hosts } = paths(stored.network.name);
+      const { directory, hosts, names } = paths(stored.network.name);
       // dnsmasq goes through them under another user.
-      for (const path of [root, directory, hosts]) mkdirSync(path, { recursive: true, mode: 0o755 });
+      for (const path of [root, directory, hosts, names]) mkdirSync(path, { recursive: true, mode: 0o755 });
       mkdirSync(runRoot, { recursive: true, mode: 0o755 });
       writeAtomically(stateFile(stored.network.name), JSON.stringify(stored));
     },
