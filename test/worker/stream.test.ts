@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:test';
 import { describe, expect, it } from 'vitest';
-import { type ControlStreamFrame, encodeChunk, type FileHead, WINDOW_BYTES } from '#protocol/stream.ts';
+import { CHUNK_BYTES, type ControlStreamFrame, encodeChunk, type FileHead, WINDOW_BYTES } from '#protocol/stream.ts';
 import type { Env } from '#worker/env.ts';
 import { sha256Hex } from '#worker/lib/crypto.ts';
 
@@ -187,6 +187,33 @@ describe('a file transfer', () => {
     const response = await answer;
     expect(JSON.parse(response.headers.get('x-file-head') ?? '')).toEqual(head);
     expect(await response.text()).toBe('hello');
+  });
+
+  it('delivers what the agent sent before it left to a client that reads later', async () => {
+    const stream = await openStream('file');
+    const answer = stream.stub.fetch('https://stream/transfer');
+    const agent = inbox(await stream.agent());
+    const chunks = Array.from({ length: 8 }, (_, index) => new Uint8Array(CHUNK_BYTES).fill(index));
+    const sizeBytes = chunks.length * CHUNK_BYTES;
+    agent.socket.send(JSON.stringify({ type: 'head', head: { ...head, sizeBytes } }));
+    expect(frame(await agent.next())).toEqual({ type: 'start' });
+    for (const chunk of chunks) agent.socket.send(encodeChunk(0, chunk));
+    agent.socket.send(JSON.stringify({ type: 'end', channel: 0 }));
+    agent.socket.close(1000);
+    const response = await answer;
+    expect(await agent.next()).toBeNull();
+    expect((await response.arrayBuffer()).byteLength).toBe(sizeBytes);
+  });
+
+  it('breaks a get off when the agent leaves before the end', async () => {
+    const stream = await openStream('file');
+    const answer = stream.stub.fetch('https://stream/transfer');
+    const agent = inbox(await stream.agent());
+    agent.socket.send(JSON.stringify({ type: 'head', head }));
+    expect(frame(await agent.next())).toEqual({ type: 'start' });
+    agent.socket.send(encodeChunk(0, bytes('hel')));
+    agent.socket.close(1000);
+    await expect((await answer).text()).rejects.toThrow();
   });
 
   it('sends a put’s body and waits until the agent has it on disk', async () => {
