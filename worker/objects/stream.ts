@@ -150,8 +150,8 @@ export class Stream extends DurableObject<Env> {
         this.#head?.resolve(frame.head);
         return;
       case 'end':
-        if (this.#body !== null) await this.#body.close().catch(() => {});
-        else this.#output(frame.channel)?.send('');
+        if (this.#body === null) this.#output(frame.channel)?.send('');
+        else await this.#endBody(this.#body);
         return;
       case 'done':
         this.#done?.resolve();
@@ -174,6 +174,12 @@ export class Stream extends DurableObject<Env> {
       return;
     }
     if (bytes.length > 0) tell(agent, { type: 'credit', channel, bytes: bytes.length });
+  }
+
+  /** All of it is here: the agent may go now, though the client has still to read its part of a window. */
+  async #endBody(body: WritableStreamDefaultWriter<Uint8Array>): Promise<void> {
+    this.#body = null;
+    await body.close().catch(() => {});
   }
 
   #output(channel: number): WebSocket | undefined {
