@@ -82,7 +82,7 @@ function pickCpus(count: number, context: LimitContext): number[] {
 function cpuset(config: Config, context: LimitContext): ControllerLimits {
   const text = config['limits.cpu'] ?? '';
   let chosen: number[] | null = text === '' ? context.cpus : null;
-  if (/^[1-9]\d{0,4}$/.test(text)) chosen = pickCpus(Number(text), context);
+  if (/^\d{1,5}$/.test(text)) chosen = pickCpus(Number(text), context);
   else if (text !== '') chosen = parseCpuSet(text);
   if (chosen === null || (text !== '' && chosen.length === 0)) throw invalid('limits.cpu', text);
   const files = [{ file: 'cpuset.cpus', value: chosen.join(',') }];

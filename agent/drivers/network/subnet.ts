@@ -55,9 +55,12 @@ export const networkCidr = (subnet: Subnet): string =>
   `${fromNumber(subnet.first, subnet.kind)}/${subnet.prefixLength}`;
 export const overlaps = (a: Subnet, b: Subnet): boolean => a.kind === b.kind && a.first <= b.last && b.first <= a.last;
 
-/** First and last address for hosts: not the network's own, nor IPv4's broadcast. */
+/** First and last address for hosts: not the network's own, a gateway at its start, nor IPv4's broadcast. */
 export const hostRange = (subnet: Subnet): { first: string; last: string } => ({
-  first: fromNumber(subnet.first + 1n, subnet.kind),
+  first: fromNumber(
+    subnet.first + (fromNumber(subnet.first + 1n, subnet.kind) === subnet.gateway ? 2n : 1n),
+    subnet.kind,
+  ),
   last: fromNumber(subnet.kind === 'ipv4' ? subnet.last - 1n : subnet.last, subnet.kind),
 });
 

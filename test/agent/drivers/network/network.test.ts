@@ -1,0 +1,188 @@
+import { describe, expect, it } from 'vitest';
+import { decideAddresses } from '#agent/drivers/network/auto.ts';
+import { readBridgeConfig } from '#agent/drivers/network/config.ts';
+import { dnsmasqArguments } from '#agent/drivers/network/dnsmasq.ts';
+import { joinLeases, parseLeases } from '#agent/drivers/network/leases.ts';
+import { renderRules } from '#agent/drivers/network/nft.ts';
+import { checkedRequest, decide, hostLine } from '#agent/drivers/network/reservations.ts';
+import { parseLinkLocal } from '#agent/drivers/network/state.ts';
+import type { Reservation } from '#agent/drivers/network/store.ts';
+import { cidr, eui64Address, lowestFree, parseSubnet } from '#agent/drivers/network/subnet.ts';
+import { releaseMessage } from '#agent/system/dhcp-release.ts';
+
+const spec = (config: Record<string, string>, name = 'br0') => ({
+  name,
+  type: 'bridge' as const,
+  description: '',
+  config,
+});
+const config = readBridgeConfig(spec({ 'ipv4.address': '10.1.2.1/29', 'ipv4.nat': 'true', 'ipv6.address': 'none' }));
+const request = {
+  instance: 'web',
+  device: 'eth0',
+  network: 'br0',
+  hwaddr: '00:16:3e:00:00:01',
+  ipv4Address: null,
+  ipv6Address: null,
+};
+const reservation = (instance: string, last: number, ipv4: string): Reservation => ({
+  instance,
+  device: 'eth0',
+  hwaddr: `00:16:3e:00:00:0${last}`,
+  ipv4,
+  ipv6: null,
+  fixedIpv4: false,
+  fixedIpv6: false,
+});
+const nobody = { reservations: [], leases: [] };
+
+describe('a network config', () => {
+  it.each([
+    ['bridge.external_interfaces', 'eth1\nlink delete eth0'],
+    ['bridge.external_interfaces', 'eth1 nomaster'],
+    ['bridge.external_interfaces', '-x'],
+    ['bridge.hwaddr', '00:16:3e:00:00:01 up'],
+    ['bridge.mtu', '1500 up'],
+    ['ipv4.address', '10.0.0.1/24\naddress'],
+    ['ipv4.address', '10.0.0.1'],
+    ['ipv4.address', '10.1/24'],
+    ['ipv4.address', 'fd42::1/64'],
+    ['ipv4.nat.address', '1.2.3.4; drop'],
+    ['ipv4.dhcp.expiry', '1h,evil'],
+    ['ipv4.dhcp.ranges', '10.0.0.5-10.0.0.6\n'],
+    ['ipv4.dhcp.ranges', '10.0.0.5-$(x)'],
+    ['dns.domain', 'lxd\nport=1'],
+    ['dns.domain', 'lxd,1.2.3.4'],
+    ['dns.search', 'a b'],
+    ['dns.mode', 'other'],
+    ['ipv4.nat', 'maybe'],
+    ['some.other', 'a\rb'],
+  ])('refuses %s = %j', (key, value) => {
+    const base: Record<string, string> = { 'ipv4.address': '10.0.0.1/24' };
+    expect(() => readBridgeConfig(spec({ ...base, [key]: value }))).toThrow(
+      expect.objectContaining({ code: 'bad_request' }),
+    );
+  });
+
+  it.each(['-br', 'a b', 'br0\n', 'x', 'name-that-is-too-long', '../br', 'br"0'])('refuses the name %j', (name) => {
+    expect(() => readBridgeConfig(spec({}, name))).toThrow(expect.objectContaining({ code: 'bad_request' }));
+  });
+});
+
+describe('addresses', () => {
+  it.each([
+    ['10.1.2.1/24', '10.1.2.1/24'],
+    ['10.1.2.0/24', '10.1.2.1/24'],
+    ['fd42::/64', 'fd42::1/64'],
+  ])('of %s make the gateway %s', (text, expected) => {
+    const subnet = parseSubnet(text);
+    expect(subnet && cidr(subnet)).toBe(expected);
+  });
+
+  it('skip network, gateway, broadcast and all that are taken', () => {
+    const subnet = parseSubnet('10.1.2.1/29');
+    if (subnet === null) throw new Error('not a subnet');
+    const taken = new Set(['10.1.2.2', '10.1.2.4', '10.1.2.5', '10.1.2.6']);
+    expect(lowestFree(subnet, taken)).toBe('10.1.2.3');
+    expect(lowestFree(subnet, taken.add('10.1.2.3'))).toBeNull();
+  });
+
+  it('of IPv6 are those that the guest gives itself', () => {
+    const subnet = parseSubnet('fd42:1:2:3::1/64');
+    expect(subnet && eui64Address(subnet, '00:16:3e:12:34:56')).toBe('fd42:1:2:3:216:3eff:fe12:3456');
+  });
+
+  it('leave out those of other reservations and of foreign leases', () => {
+    const others = {
+      reservations: [reservation('a', 2, '10.1.2.2')],
+      leases: [{ hwaddr: '00:16:3e:ff:ff:ff', address: '10.1.2.3', hostname: '' }],
+    };
+    expect(decide(config, request, others, null).ipv4).toBe('10.1.2.4');
+  });
+
+  it('stay with a NIC even when a lower one becomes free, and go back to the pool when no longer fixed', () => {
+    const old = decide(config, request, nobody, reservation('web', 1, '10.1.2.5'));
+    expect(old.ipv4).toBe('10.1.2.5');
+    const fixed = decide(config, { ...request, ipv4Address: '10.1.2.6' }, nobody, old);
+    expect(fixed).toMatchObject({ ipv4: '10.1.2.6', fixedIpv4: true });
+    expect(decide(config, request, nobody, fixed).ipv4).toBe('10.1.2.2');
+  });
+
+  it('run out with a clear error', () => {
+    const full = [2, 3, 4, 5, 6].map((last) => reservation(`c${last}`, last, `10.1.2.${last}`));
+    expect(() => decide(config, request, { ...nobody, reservations: full }, null)).toThrow(
+      'No free IP addresses on network "br0"',
+    );
+  });
+
+  it('that are auto never overlap what the host uses', () => {
+    const used = [parseSubnet('10.0.0.1/9')].filter((one) => one !== null);
+    const decided = decideAddresses(
+      { 'ipv4.address': 'auto', 'ipv6.address': 'none' },
+      { ipv4: '10.5.5.0/24', ipv6: null },
+      used,
+    );
+    expect(Number(decided['ipv4.address']?.split('.')[1])).toBeGreaterThan(127);
+  });
+});
+
+describe('what dnsmasq is told', () => {
+  it('is one line a NIC', () => {
+    expect(hostLine(config, reservation('proj_web', 1, '10.1.2.2'))).toBe('00:16:3e:00:00:01,10.1.2.2,proj-web\n');
+  });
+
+  it.each([
+    { instance: 'a\nb' },
+    { instance: 'a,b' },
+    { instance: '../a' },
+    { instance: '-a' },
+    { device: 'e\n' },
+    { hwaddr: '00:16:3e:00:00:01\n' },
+    { hwaddr: 'id:*' },
+  ])('is refused for %j', (hostile) => {
+    expect(() => checkedRequest({ ...request, ...hostile })).toThrow(expect.objectContaining({ code: 'bad_request' }));
+  });
+
+  it('has no name and no domain without DNS', () => {
+    const quiet = readBridgeConfig(spec({ 'ipv4.address': '10.1.2.1/24', 'dns.mode': 'none' }));
+    const paths = { directory: '/d', hosts: '/d/h', names: '/d/n', leases: '/d/l', pidFile: '/r/p' };
+    expect(hostLine(quiet, reservation('web', 1, '10.1.2.2'))).toBe('00:16:3e:00:00:01,10.1.2.2\n');
+    expect(dnsmasqArguments(quiet, paths, 'nobody')).not.toContain('lxd');
+    expect(dnsmasqArguments(quiet, paths, 'nobody')).toContain('10.1.2.2,10.1.2.254,1h');
+  });
+});
+
+describe('rules', () => {
+  it('hold masquerading only with NAT, and end the chains of what is off', () => {
+    expect(renderRules('br0', config)).toContain('ip saddr 10.1.2.0/29 ip daddr != 10.1.2.0/29 masquerade');
+    const off = renderRules('br0', readBridgeConfig(spec({ 'ipv4.address': '10.1.2.1/24', 'ipv4.firewall': 'false' })));
+    expect(off).toContain('delete chain inet longshore pstrt.br0');
+    expect(off).toContain('delete chain inet longshore in.br0');
+  });
+});
+
+describe('leases', () => {
+  it('join reservations with what others took, each address once', () => {
+    const text = '1790000000 00:16:3e:00:00:01 10.1.2.2 web *\n1790000000 00:16:3e:0a:0b:0c 10.1.2.5 * *\nduid 00:01\n';
+    expect(joinLeases(config, [{ ...reservation('web', 1, '10.1.2.2'), fixedIpv4: true }], parseLeases(text))).toEqual([
+      { hostname: 'br0.gw', hwaddr: '', address: '10.1.2.1', type: 'gateway' },
+      { hostname: 'web', hwaddr: '00:16:3e:00:00:01', address: '10.1.2.2', type: 'static' },
+      { hostname: '', hwaddr: '00:16:3e:0a:0b:0c', address: '10.1.2.5', type: 'dynamic' },
+    ]);
+  });
+
+  it('are given back in a message with client, server and type', () => {
+    const message = releaseMessage({ address: '10.1.2.3', hwaddr: '00:16:3e:00:00:01', server: '10.1.2.1' });
+    expect([...message.subarray(12, 16)]).toEqual([10, 1, 2, 3]);
+    expect(message.subarray(28, 34).toString('hex')).toBe('00163e000001');
+    expect([...message.subarray(240, 250)]).toEqual([53, 1, 7, 54, 4, 10, 1, 2, 1, 255]);
+  });
+});
+
+it('reads link-local addresses of a bridge from the kernel', () => {
+  const text =
+    'fe8000000000000002163efffe000001 05 40 20 80     br0\nfe80000000000000000000000000abcd 06 40 20 80     br1\n';
+  expect(parseLinkLocal(text, 'br0')).toEqual([
+    { family: 'inet6', address: 'fe80::216:3eff:fe00:1', netmask: '64', scope: 'link' },
+  ]);
+});
