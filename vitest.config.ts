@@ -15,7 +15,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/{protocol,worker-unit,agent,selfhost}/**/*.test.ts'],
+          include: ['test/{protocol,worker-unit,agent,selfhost,bench}/**/*.test.ts'],
           exclude: ['**/*.root.test.ts'],
         },
       },

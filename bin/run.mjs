@@ -22,7 +22,7 @@ await build({
   bundle: true,
   packages: 'external',
   alias: Object.fromEntries(
-    ['protocol', 'worker', 'agent', 'selfhost', 'test'].map((d) => [`#${d}`, path.join(root, d)]),
+    ['protocol', 'worker', 'agent', 'selfhost', 'bench', 'test'].map((d) => [`#${d}`, path.join(root, d)]),
   ),
   platform: 'node',
   format: 'esm',

@@ -5,12 +5,13 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { stringify } from 'yaml';
+import type { BuiltImage } from '#selfhost/images/cache.ts';
 import { bootHost, createHost, describeHost, execInHost, type Host, startInHost } from '#selfhost/playground/host.ts';
 import { createNet, hostAddressOf, type Net, routerOf } from '#selfhost/playground/network.ts';
 import { createRun, recordNet, removeRun } from '#selfhost/playground/runs.ts';
 import { run } from '#selfhost/run.ts';
 import { waitFor } from '#selfhost/wait.ts';
-import { stockClient } from './measures.ts';
+import { stockClient } from './client.ts';
 import type { Side } from './pairs.ts';
 
 const PORT = 8443;
@@ -20,33 +21,25 @@ const PASSWORD = 'for-the-length-of-a-benchmark';
 
 export interface LxdCluster {
   side: Side;
-  hosts: Host[];
   stop(): Promise<void>;
 }
 
-/** Starts and forms the cluster, imports `image` as `tiny`. Needs `lxd` installed. What it made is gone after `stop`. */
-export async function startLxdCluster(image: string): Promise<LxdCluster> {
+/**
+ * Starts and forms the cluster, imports `image` as `tiny`. Needs `lxd` installed. What it made is gone after `stop`, or when
+ * it throws.
+ */
+export async function startLxdCluster(image: BuiltImage, signal: AbortSignal): Promise<LxdCluster> {
   const it = createRun();
   try {
     const net = await createNet((claimed) => recordNet(it, claimed));
-    await run('ip', [
-      'netns',
-      'exec',
-      routerOf(net),
-      'nft',
-      'insert',
-      'rule',
-      'inet',
-      'longshore',
-      'c_forward',
-      'accept',
-    ]);
+    const rule = ['insert', 'rule', 'inet', 'longshore', 'c_forward', 'accept'];
+    await run('ip', ['netns', 'exec', routerOf(net), 'nft', ...rule]);
     const hosts = [1, 2, 3].map((number) => describeHost(net, it.dir, number));
     for (const host of hosts) await startMember(host);
     for (const host of hosts) await formMember(net, host, hosts);
-    const side = await connectClient(net, path.join(it.dir, 'lxc-conf'));
-    await side.lxc(['image', 'import', image, '--alias', 'tiny']);
-    return { side, hosts, stop: () => removeRun(it) };
+    const side = await connectClient(net, path.join(it.dir, 'lxc-conf'), signal);
+    await side.lxc(['image', 'import', image.metadata, image.rootfs, '--alias', 'tiny']);
+    return { side, stop: () => removeRun(it) };
   } catch (error) {
     await removeRun(it);
     throw error;
@@ -111,11 +104,11 @@ const firstPreseed = (name: string, address: string) => ({
   cluster: { server_name: name, enabled: true },
 });
 
-async function connectClient(net: Net, conf: string): Promise<Side> {
+async function connectClient(net: Net, conf: string, signal: AbortSignal): Promise<Side> {
   await mkdir(conf, { recursive: true });
   // Keeps the client from looking for a local LXD and its first-run hints.
   await writeFile(path.join(conf, 'config.yml'), 'default-remote: local\nremotes: {}\naliases: {}\n');
-  const side = stockClient('LXD', { ...process.env, LXD_CONF: conf });
+  const side = stockClient('LXD', conf, signal);
   const url = `https://${hostAddressOf(net, 1)}:${PORT}`;
   await side.lxc(['remote', 'add', 'bench', url, '--accept-certificate', '--password', PASSWORD]);
   await side.lxc(['remote', 'switch', 'bench']);

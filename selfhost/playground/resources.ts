@@ -11,12 +11,17 @@ const POOL_SIZE = '16GiB';
 const hostsOf = (playground: Playground): Host[] => [...playground.slots.values()].map((slot) => slot.host);
 
 /** LXD's two steps: the member's own keys for each member, then the pool. */
-async function createPool(playground: Playground, name: string, driver: 'zfs' | 'btrfs'): Promise<void> {
+export async function createPool(
+  playground: Playground,
+  name: string,
+  driver: 'zfs' | 'btrfs',
+  size = POOL_SIZE,
+): Promise<void> {
   const create = (...args: string[]) => lxcOk(playground.client, ['storage', 'create', name, driver, ...args]);
   await Promise.all(
     hostsOf(playground).map((host) => {
       const own = driver === 'zfs' ? [`zfs.pool_name=${zfsPoolName(playground, host, name)}`] : [];
-      return create('--target', host.name, `size=${POOL_SIZE}`, ...own);
+      return create('--target', host.name, `size=${size}`, ...own);
     }),
   );
   await create();
