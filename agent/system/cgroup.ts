@@ -2,7 +2,7 @@
  * Control groups of a container, v1 and v2 alike: where they are (always asked from the kernel, never built from a name)
  * and their files.
  */
-import { existsSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readProc } from './proc.ts';
 
@@ -16,15 +16,19 @@ export interface CgroupMounts {
 
 const NOT_CONTROLLERS = new Set(['rw', 'ro', 'xattr', 'clone_children', 'nsdelegate', 'noprefix']);
 
-/** Parses `/proc/self/mountinfo` for cgroup mounts. */
-export function parseCgroupMounts(mountinfo: string): Pick<CgroupMounts, 'v1' | 'v2'> {
+/** Parses `/proc/self/mountinfo` for cgroup mounts. `isVisible` tells those that another mount lies over. */
+export function parseCgroupMounts(
+  mountinfo: string,
+  isVisible: (mountPoint: string, device: string) => boolean,
+): Pick<CgroupMounts, 'v1' | 'v2'> {
   const v1 = new Map<string, string>();
   let v2: string | null = null;
   for (const line of mountinfo.split('\n')) {
     const [before, after] = line.split(' - ');
-    const mountPoint = before?.split(' ')[4];
+    const [, , device, , mountPoint] = before?.split(' ') ?? [];
     const [type, , options] = after?.split(' ') ?? [];
-    if (mountPoint === undefined) continue;
+    if (device === undefined || mountPoint === undefined || !type?.startsWith('cgroup')) continue;
+    if (!isVisible(mountPoint, device)) continue;
     if (type === 'cgroup2') v2 ??= mountPoint;
     if (type !== 'cgroup') continue;
     for (const option of options?.split(',') ?? []) {
@@ -36,9 +40,16 @@ export function parseCgroupMounts(mountinfo: string): Pick<CgroupMounts, 'v1' | 
   return { v1, v2 };
 }
 
+/** True when the path leads to the file system with that `major:minor`. */
+function leadsTo(mountPoint: string, device: string): boolean {
+  const found = statSync(mountPoint, { throwIfNoEntry: false })?.dev;
+  const [major = 0, minor = 0] = device.split(':').map(Number);
+  return found === (minor & 0xff) + (major & 0xfff) * 0x100 + (minor >>> 8) * 0x100000;
+}
+
 /** The hierarchies this process sees. They do not change while a host runs; ask once. */
 export function readCgroupMounts(): CgroupMounts {
-  const { v1, v2 } = parseCgroupMounts(readFileSync('/proc/self/mountinfo', 'utf8'));
+  const { v1, v2 } = parseCgroupMounts(readFileSync('/proc/self/mountinfo', 'utf8'), leadsTo);
   const controllers = v2 === null ? null : readCgroupFile(v2, 'cgroup.controllers');
   return { v1, v2, v2Controllers: new Set((controllers ?? '').split(' ').filter(Boolean)) };
 }

@@ -10,8 +10,8 @@ import type { InstanceTransition } from './driver.ts';
 import type { Monitors } from './monitors.ts';
 import { writeAtomically } from './store.ts';
 
-/** How often monitors are looked at: one that was killed ran no hook. */
-const CHECK_INTERVAL_MS = 1000;
+/** How often monitors are looked at: one that was killed ran no hook. Two looks make it known, within two seconds. */
+const CHECK_INTERVAL_MS = 700;
 /** A file without its line's end is still being written, or its writer died. */
 const INCOMPLETE_MAX_AGE_MS = 5000;
 
@@ -79,6 +79,7 @@ function consume(eventsDir: string): HookEvent[] {
 export function watchEvents(deps: Deps, listener: (transition: InstanceTransition) => void): () => void {
   const rebooting = new Set<string>();
   const toldStopped = new Set<string>();
+  let suspects = new Map<string, number>();
   let ended = false;
 
   const tell = (name: string, kind: InstanceTransition['kind']) => {
@@ -112,11 +113,13 @@ export function watchEvents(deps: Deps, listener: (transition: InstanceTransitio
   const look = guarded(drain);
   const check = guarded(() => {
     drain();
-    for (const { name, alive } of deps.monitors.scan()) {
-      if (alive) continue;
-      deps.monitors.forget(name);
+    const dead = deps.monitors.listDead();
+    for (const { name, pid } of dead) {
+      if (suspects.get(name) !== pid) continue;
+      deps.monitors.forget(name, pid);
       if (!toldStopped.has(name)) tell(name, 'stopped');
     }
+    suspects = new Map(dead.map(({ name, pid }) => [name, pid]));
   });
 
   const watcher: FSWatcher = watch(deps.eventsDir, look);

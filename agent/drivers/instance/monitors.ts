@@ -3,7 +3,7 @@
  * is the monitor's child. The monitor outlives the agent, and its file with it.
  */
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { childrenOf, commandLine, listPids, readProc } from '../../system/proc.ts';
 import { type InstanceStore, writeAtomically } from './store.ts';
 
@@ -12,9 +12,10 @@ export interface Monitors {
   findMonitor(name: string): number | null;
   /** Pid of the container's init; null when it does not run. */
   findInit(name: string): number | null;
-  /** Containers that have a pid file, with whether their monitor lives. */
-  scan(): { name: string; alive: boolean }[];
-  forget(name: string): void;
+  /** Pid files whose process is no monitor of that container. At one moment of a start that is so, too: look twice. */
+  listDead(): { name: string; pid: number }[];
+  /** Drops a pid file that still names `pid`. */
+  forget(name: string, pid: number): void;
 }
 
 /** liblxc's process title. Checked on every look: a pid is used again, a title with our path is not. */
@@ -62,11 +63,16 @@ export function createMonitors(store: InstanceStore): Monitors {
       // Hooks are children, too, but in no payload group.
       return childrenOf(monitor).find((pid) => readProc(pid, 'cgroup')?.includes('/lxc.payload.')) ?? null;
     },
-    scan: () =>
+    listDead: () =>
       readdirSync(directory)
         .filter((file) => file.endsWith(PID_SUFFIX))
-        .map((file) => file.slice(0, -PID_SUFFIX.length))
-        .map((name) => ({ name, alive: findMonitor(name) !== null })),
-    forget: (name) => rmSync(join(directory, `${name}${PID_SUFFIX}`), { force: true }),
+        .flatMap((file) => {
+          const name = file.slice(0, -PID_SUFFIX.length);
+          const pid = readPid(name);
+          return pid === null || isMonitor(pid, lxcPath, name) ? [] : [{ name, pid }];
+        }),
+    forget: (name, pid) => {
+      if (readPid(name) === pid) rmSync(store.pidFile(name), { force: true });
+    },
   };
 }
