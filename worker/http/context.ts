@@ -12,12 +12,13 @@ export type { AppBindings } from './route.ts';
 
 export function createContext(env: Env, requestId: string): Context {
   const vars = parseVars(env);
+  const log = createLogger(vars.logLevel, { requestId });
   return {
-    db: openDb(env),
+    db: openDb(env, log),
     objects: createObjects(env, vars),
     blobs: createBlobStore(env),
     vars,
-    log: createLogger(vars.logLevel, { requestId }),
+    log,
     now: () => new Date().toISOString(),
     newId: () => crypto.randomUUID(),
   };

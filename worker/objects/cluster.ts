@@ -37,8 +37,8 @@ export class Cluster extends DurableObject<Env> {
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     const vars = parseVars(env);
-    this.#db = openDb(env);
     this.#log = createLogger(vars.logLevel, { object: 'cluster' });
+    this.#db = openDb(env, this.#log);
     this.#shards = vars.linkShards;
     this.#placer = new Placer({
       read: (reserved) => readPlacement(this.#db, reserved),

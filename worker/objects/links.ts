@@ -69,9 +69,9 @@ export class Links extends DurableObject<Env> {
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
     const vars = parseVars(env);
-    this.#db = openDb(env);
-    this.#objects = createObjects(env, vars);
     this.#log = createLogger(vars.logLevel, { object: 'links' });
+    this.#db = openDb(env, this.#log);
+    this.#objects = createObjects(env, vars);
     this.#shards = vars.linkShards;
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
   }
@@ -83,7 +83,7 @@ export class Links extends DurableObject<Env> {
     const nonce = crypto.randomUUID() + crypto.randomUUID();
     this.ctx.acceptWebSocket(server, [memberTag(member)]);
     attach(server, { member, phase: 'challenge', nonce, connectedMs: Date.now(), sessionMs: 0, load: null });
-    send(server, { type: 'challenge', nonce, protocol: PROTOCOL_VERSION });
+    this.#send(server, { type: 'challenge', nonce, protocol: PROTOCOL_VERSION });
     await this.#wakeAt(Date.now() + SILENCE_LIMIT_MS);
     return new Response(null, { status: 101, webSocket: client });
   }
@@ -92,12 +92,12 @@ export class Links extends DurableObject<Env> {
   async deliver(member: string, commands: Command[]): Promise<void> {
     const socket = this.#up(member);
     if (socket === undefined) return;
-    for (const command of commands) send(socket, { type: 'command', ...command });
+    for (const command of commands) this.#send(socket, { type: 'command', ...command });
   }
 
   async cancel(member: string, id: string): Promise<void> {
     const socket = this.#up(member);
-    if (socket !== undefined) send(socket, { type: 'cancel', id });
+    if (socket !== undefined) this.#send(socket, { type: 'cancel', id });
   }
 
   /** Never throws: errors do not keep their class across RPC. */
@@ -113,7 +113,7 @@ export class Links extends DurableObject<Env> {
       };
       const timer = setTimeout(() => settle({ ok: false, error: away(member) }), timeoutMs);
       this.#queries.set(id, { member, resolve: settle });
-      send(socket, { type: 'query', id, name, params });
+      this.#send(socket, { type: 'query', id, name, params });
     });
   }
 
@@ -138,9 +138,10 @@ export class Links extends DurableObject<Env> {
     const frame = parseFrame(message);
     if ('error' in frame) {
       this.#log.warn('link.frame.bad', { member: attachment.member, reason: frame.error.message });
-      send(socket, { type: 'error', error: frame.error });
+      this.#send(socket, { type: 'error', error: frame.error });
       return;
     }
+    this.#note(attachment, 'in', frame.frame.type);
     if (attachment.phase === 'challenge') {
       if (frame.frame.type === 'hello') await this.#hello(socket, attachment, frame.frame);
       else this.#refuse(socket, { code: 'forbidden', message: 'Expected a hello' }, true);
@@ -201,10 +202,11 @@ export class Links extends DurableObject<Env> {
       this.#lastFrameMs.set(member, Date.now());
       // It may have gone while libSQL was asked: then it is lost like any link.
       if (socket.readyState !== WebSocket.OPEN) return await this.#lost(socket);
-      send(socket, { type: 'welcome', session, protocol: PROTOCOL_VERSION });
+      this.#send(socket, { type: 'welcome', session, protocol: PROTOCOL_VERSION });
       await this.#follow(followup);
       // After `up`: whatever is written from now on is also sent by `deliver`; the agent ignores what it has already.
-      for (const command of await listWaitingCommands(this.#db, member)) send(socket, { type: 'command', ...command });
+      for (const command of await listWaitingCommands(this.#db, member))
+        this.#send(socket, { type: 'command', ...command });
     } catch (error) {
       this.#log.error('link.hello.failed', { member }, error);
       this.#refuse(socket, toWireError(error), true);
@@ -230,7 +232,7 @@ export class Links extends DurableObject<Env> {
         this.#log.warn('link.peer.error', { member, reason: frame.error.message });
         return;
       case 'hello':
-        send(socket, { type: 'error', error: { code: 'bad_request', message: 'The handshake is over' } });
+        this.#send(socket, { type: 'error', error: { code: 'bad_request', message: 'The handshake is over' } });
         return;
       case 'resources':
         return this.#inTurn(socket, member, () => setResources(this.#db, member, frame.resources));
@@ -247,7 +249,7 @@ export class Links extends DurableObject<Env> {
           const applied = await applyResult(this.#db, { member, id, outcome, now: new Date().toISOString() });
           if (!applied.known) this.#log.warn('link.result.unknown', { member, commandId: id });
           await this.#follow(applied);
-          send(socket, { type: 'result-ack', id });
+          this.#send(socket, { type: 'result-ack', id });
         });
     }
   }
@@ -289,7 +291,7 @@ export class Links extends DurableObject<Env> {
 
   #refuse(socket: WebSocket, error: WireError, retry: boolean): void {
     const attachment = attachmentOf(socket);
-    quietly(() => send(socket, { type: 'refused', error, retry }));
+    quietly(() => this.#send(socket, { type: 'refused', error, retry }));
     if (attachment !== null) attach(socket, { ...attachment, phase: 'closed' });
     quietly(() => socket.close(CLOSE_REFUSED, 'refused'));
   }
@@ -346,7 +348,7 @@ export class Links extends DurableObject<Env> {
     const now = Date.now();
     for (const { socket, attachment } of this.#sockets()) {
       if (attachment.phase !== 'up' || now - attachment.sessionMs < SESSION_RENEW_MS) continue;
-      send(socket, { type: 'session', session: await issueSession(this.env, attachment.member) });
+      this.#send(socket, { type: 'session', session: await issueSession(this.env, attachment.member) });
       attach(socket, { ...attachment, sessionMs: now });
     }
   }
@@ -369,6 +371,16 @@ export class Links extends DurableObject<Env> {
     });
   }
 
+  #send(socket: WebSocket, frame: ControlFrame): void {
+    this.#note(attachmentOf(socket), 'out', frame.type);
+    socket.send(JSON.stringify(frame));
+  }
+
+  /** What crosses the link, by kind alone: what a launch costs can be counted in the log. */
+  #note(attachment: Attachment | null, direction: 'in' | 'out', type: string): void {
+    this.#log.debug('link.frame', { member: attachment?.member, direction, type });
+  }
+
   #index(): number {
     return Number((this.ctx.id.name ?? 'links-0').replace('links-', ''));
   }
@@ -388,10 +400,6 @@ function attach(socket: WebSocket, attachment: Attachment): void {
 function attachmentOf(socket: WebSocket): Attachment | null {
   // Only `attach` writes attachments of this object's sockets.
   return socket.deserializeAttachment() as Attachment | null;
-}
-
-function send(socket: WebSocket, frame: ControlFrame): void {
-  socket.send(JSON.stringify(frame));
 }
 
 function parseFrame(message: string | ArrayBuffer): { frame: AgentFrame } | { error: WireError } {

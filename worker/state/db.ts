@@ -7,6 +7,7 @@ import type { BatchItem } from 'drizzle-orm/batch';
 import type { LibSQLDatabase } from 'drizzle-orm/libsql';
 import { drizzle } from 'drizzle-orm/libsql/web';
 import { AppError, conflict, unavailable } from '#protocol/errors.ts';
+import type { Logger } from '#worker/lib/log.ts';
 import * as schema from './schema.ts';
 
 /** Wide enough for the client over HTTP and the native one that tests use. */
@@ -63,20 +64,29 @@ async function retryRead<T>(attempt: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Opens the database for one request or event; costs nothing until the first statement. */
-export function openDb(env: DbEnv): Db {
+/**
+ * Opens the database for one request or event; costs nothing until the first statement. `log` is told of every write by
+ * how many statements it has, so that what an action costs can be counted.
+ */
+export function openDb(env: DbEnv, log?: Pick<Logger, 'debug'>): Db {
   const reader = openClient(env, READ_TIMEOUT_MS);
   const writer = openClient(env, WRITE_TIMEOUT_MS);
   // Drizzle calls `execute` with one statement object, and `batch`.
   const client = new Proxy(writer, {
     get(target, property) {
       if (property === 'execute') {
-        return (...args: Parameters<Client['execute']>) =>
-          isRead(args[0]) ? retryRead(() => reader.execute(...args)) : writer.execute(...args);
+        return (...args: Parameters<Client['execute']>) => {
+          if (isRead(args[0])) return retryRead(() => reader.execute(...args));
+          log?.debug('db.write', { statements: 1 });
+          return writer.execute(...args);
+        };
       }
       if (property === 'batch') {
-        return (...args: Parameters<Client['batch']>) =>
-          args[0].every(isRead) ? retryRead(() => reader.batch(...args)) : writer.batch(...args);
+        return (...args: Parameters<Client['batch']>) => {
+          if (args[0].every(isRead)) return retryRead(() => reader.batch(...args));
+          log?.debug('db.write', { statements: args[0].length });
+          return writer.batch(...args);
+        };
       }
       const value: unknown = Reflect.get(target, property, target);
       return typeof value === 'function' ? value.bind(target) : value;
