@@ -1,4 +1,5 @@
 /** From an instance's set-up to its liblxc config. Pure but for looking at bind mount sources. */
+import ipaddr from 'ipaddr.js';
 import { badRequest } from '#protocol/errors.ts';
 import { isTrue } from '#protocol/units.ts';
 import { type ConfigKey, configLine, type NetKey } from './config-file.ts';
@@ -71,6 +72,12 @@ function addBase(add: Add, setup: InstanceSetup, host: ConfigHost): void {
   if (host.lxcfsHook !== null) add('lxc.hook.mount', host.lxcfsHook);
 }
 
+/** With its broadcast address: liblxc 5.0 derives only the host part of it. */
+function withBroadcast(cidr: string): string {
+  if (!ipaddr.IPv4.isValidCIDRFourPartDecimal(cidr)) throw badRequest('Invalid devices: Address is not IPv4 with prefix');
+  return `${cidr} ${ipaddr.IPv4.broadcastAddressFromCIDR(cidr).toString()}`;
+}
+
 function addNic(add: Add, index: number, nic: InstanceNic): void {
   const net = (key: NetKey, value: string) => add(`lxc.net.${index}.${key}`, value);
   if (nic.hostName.length > IFNAME_MAX) throw badRequest(`Invalid devices: Host name "${nic.hostName}" is too long`);
@@ -82,7 +89,7 @@ function addNic(add: Add, index: number, nic: InstanceNic): void {
   net('hwaddr', nic.hwaddr);
   net('veth.pair', nic.hostName);
   net('mtu', String(attachment.mtu));
-  if (attachment.ipv4 !== null) net('ipv4.address', attachment.ipv4);
+  if (attachment.ipv4 !== null) net('ipv4.address', withBroadcast(attachment.ipv4));
   if (attachment.ipv4 !== null && attachment.ipv4Gateway !== null) net('ipv4.gateway', attachment.ipv4Gateway);
   if (attachment.ipv6 !== null) net('ipv6.address', attachment.ipv6);
   if (attachment.ipv6 !== null && attachment.ipv6Gateway !== null) net('ipv6.gateway', attachment.ipv6Gateway);

@@ -45,6 +45,10 @@ describe('a container config', () => {
     expect(text).toContain('lxc.environment = "A= "x" "\n');
   });
 
+  it('gives an address its broadcast address', () => {
+    expect(render(plain)).toContain('lxc.net.0.ipv4.address = 10.0.0.2/24 10.0.0.255\n');
+  });
+
   const EVIL = 'x\nlxc.hook.pre-start = /evil';
   it.each<[string, InstanceSetup]>([
     ['the volume path', makeSetup(`/p/${EVIL}`, 'c1')],
