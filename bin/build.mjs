@@ -11,7 +11,7 @@ export const OUT_DIR = join(root, '.longshore/build');
 const PROGRAMS = [{ entry: 'agent/cli.ts', outfile: 'longshore.mjs' }];
 
 /** Packages with native parts find their binaries beside themselves. */
-const NATIVE = ['libsql', 'koffi', '@lydell/node-pty'];
+const NATIVE = ['libsql', 'koffi'];
 
 /** CommonJS packages in an ES module bundle ask for `require`. */
 const BANNER = `import { createRequire as __createRequire } from 'node:module';const require = __createRequire(import.meta.url);`;
