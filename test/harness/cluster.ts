@@ -68,6 +68,8 @@ export interface StartOptions {
   hosts?: number;
   /** Build (or find in the cache) and import Debian as well. */
   debian?: boolean;
+  /** Of the control plane. */
+  logLevel?: 'debug' | 'info';
 }
 
 export interface StartedCluster extends Cluster {
@@ -76,12 +78,14 @@ export interface StartedCluster extends Cluster {
 }
 
 /** A cluster of its own, with pools, bridge, profile and images as `npm start` makes them. */
-export async function startCluster({ hosts = 3, debian = true }: StartOptions = {}): Promise<StartedCluster> {
+export async function startCluster(options: StartOptions = {}): Promise<StartedCluster> {
+  const { hosts = 3, debian = true, logLevel = 'info' } = options;
   await sweepRuns();
   const playground = await startPlayground({
     port: await findFreePort(),
     conf: (run) => path.join(run.dir, 'lxc-conf'),
     report: silentReport,
+    logLevel,
   });
   const server = await servePlayground(playground);
   const stop = async () => {
