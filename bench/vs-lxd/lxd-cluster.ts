@@ -35,8 +35,14 @@ export async function startLxdCluster(image: BuiltImage, signal: AbortSignal): P
     const rule = ['insert', 'rule', 'inet', 'longshore', 'c_forward', 'accept'];
     await run('ip', ['netns', 'exec', routerOf(net), 'nft', ...rule]);
     const hosts = [1, 2, 3].map((number) => describeHost(net, it.dir, number));
-    for (const host of hosts) await startMember(host);
-    for (const host of hosts) await formMember(net, host, hosts);
+    for (const host of hosts) {
+      signal.throwIfAborted();
+      await startMember(host);
+    }
+    for (const host of hosts) {
+      signal.throwIfAborted();
+      await formMember(net, host, hosts);
+    }
     const side = await connectClient(net, path.join(it.dir, 'lxc-conf'), signal);
     await side.lxc(['image', 'import', image.metadata, image.rootfs, '--alias', 'tiny']);
     return { side, stop: () => removeRun(it) };

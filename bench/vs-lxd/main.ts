@@ -2,6 +2,7 @@
  * `npm run bench`: both clusters up at once, every measure in pairs, one table on stdout; progress goes to stderr. A missed
  * target is marked and is no failure; a measure that could not be taken is one.
  */
+import { setMaxListeners } from 'node:events';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import type { BuiltImage } from '#selfhost/images/cache.ts';
@@ -34,6 +35,9 @@ interface Clusters {
 
 // Whatever is under way fails at the client, and everything is taken down on the way out. Later ones change nothing.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => interrupt.abort());
+// Each client that runs listens: 30 at once are no leak.
+setMaxListeners(0, interrupt.signal);
+interrupt.signal.addEventListener('abort', () => say('  Removing everything…'));
 
 try {
   process.exitCode = await main();
