@@ -65,6 +65,17 @@ const Volatile = ConfigMap;
 const InstanceOutcome = z.object({ report: InstanceReport, volatile: Volatile });
 const Empty = z.object({});
 
+/** What takes a change back out of an instance's row (RFC 7396): null removes, what is absent has not changed. */
+export const InstanceUndo = z.object({
+  config: z.record(z.string(), z.string().nullable()),
+  devices: z.record(z.string(), z.record(z.string(), z.string().nullable()).nullable()),
+  profiles: z.array(z.string()).optional(),
+  description: z.string().optional(),
+  ephemeral: z.boolean().optional(),
+  memoryBytes: z.number().optional(),
+});
+export type InstanceUndo = z.infer<typeof InstanceUndo>;
+
 export const COMMANDS = {
   /** Makes the instance: root volume (cloned from the image, or empty), config, NICs; starts it when asked. */
   'instance.create': {
@@ -82,9 +93,12 @@ export const COMMANDS = {
     params: z.object({ spec: InstanceSpec, action: StateAction, timeoutSeconds: z.number().int(), force: z.boolean() }),
     result: InstanceOutcome,
   },
-  /** New config and devices; limits and devices change live where the kernel can. */
+  /**
+   * New config and devices; limits and devices change live where the kernel can. `undo` is for the control plane itself, when
+   * the member refuses; without it the row stays as it is wanted.
+   */
   'instance.update': {
-    params: z.object({ spec: InstanceSpec, networks: z.array(NetworkSpec) }),
+    params: z.object({ spec: InstanceSpec, networks: z.array(NetworkSpec), undo: InstanceUndo.optional() }),
     result: InstanceOutcome,
   },
   'instance.rename': { params: z.object({ spec: InstanceSpec, newName: z.string() }), result: InstanceOutcome },

@@ -23,3 +23,22 @@ export function findRootDisk(devices: Devices): { name: string; device: Device }
   const [root] = roots;
   return roots.length === 1 && root !== undefined ? { name: root[0], device: root[1] } : null;
 }
+
+type Patch<T> = Record<string, T | null>;
+
+/** What turns one config into the other (RFC 7396); null removes a key. */
+export function configPatch(before: Config, after: Config): Patch<string> {
+  const changed = Object.entries(after).filter(([key, value]) => before[key] !== value);
+  const removed = Object.keys(before).filter((key) => after[key] === undefined);
+  return { ...Object.fromEntries(changed), ...Object.fromEntries(removed.map((key) => [key, null])) };
+}
+
+/** The same for devices, whose options are patched one by one. */
+export function devicesPatch(before: Devices, after: Devices): Patch<Patch<string>> {
+  const changed = Object.entries(after).flatMap(([name, device]): [string, Patch<string>][] => {
+    const patch = configPatch(before[name] ?? {}, device);
+    return before[name] === undefined || Object.keys(patch).length > 0 ? [[name, patch]] : [];
+  });
+  const removed = Object.keys(before).filter((name) => after[name] === undefined);
+  return { ...Object.fromEntries(changed), ...Object.fromEntries(removed.map((name) => [name, null])) };
+}

@@ -1,10 +1,19 @@
 /**
  * Changing an instance's config, devices and profiles. The row is desired state: it changes at once, and the member is told
- * by the same batch. A member that is away gets the command when it returns, and the operation is done without it.
+ * by the same batch. What the member refuses is taken back. A member that is away gets the command when it returns, and the
+ * operation is done without it.
  */
 import type { InstancePatch, InstancePut } from '#protocol/api/instance.ts';
+import type { InstanceUndo } from '#protocol/commands.ts';
 import { AppError, badRequest, notFound } from '#protocol/errors.ts';
-import { type Config, type Devices, expandConfig, expandDevices } from '#worker/domain/config.ts';
+import {
+  type Config,
+  configPatch,
+  type Devices,
+  devicesPatch,
+  expandConfig,
+  expandDevices,
+} from '#worker/domain/config.ts';
 import { replaceConfig } from '#worker/domain/instance-config.ts';
 import { parseArchitecture } from '#worker/domain/instance-type.ts';
 import {
@@ -69,7 +78,9 @@ async function change(
   const { next, layers, expanded } = nextRow(ctx, loaded, wanted);
   const spec = toInstanceSpec(next, layers);
   const networks = toNetworkSpecs(expanded.devices, loaded.networks, loaded.networkMembers, row.member);
+  const memoryBytes = memoryBytesOf(expanded.config);
   const command = { member: row.member, name: 'instance.update' as const, params: { spec, networks } };
+  const undo = undoOf(row, { ...next, memoryBytes });
   return startOperation(ctx, {
     operation: {
       project,
@@ -86,10 +97,10 @@ async function change(
         profiles: next.profiles,
         description: next.description,
         ephemeral: next.ephemeral,
-        memoryBytes: memoryBytesOf(expanded.config),
+        memoryBytes,
       }),
     ],
-    commands: online ? [command] : [],
+    commands: online ? [{ ...command, params: { ...command.params, undo } }] : [],
     converge: online ? [] : [command],
   });
 }
@@ -135,9 +146,16 @@ function cloudInitChanged(before: Config, { config: after }: Expanded): boolean 
   return Object.keys({ ...before, ...after }).some((key) => CLOUD_INIT.test(key) && before[key] !== after[key]);
 }
 
-/** What turns one config into the other; null removes a key. */
-export function configPatch(before: Config, after: Config): Record<string, string | null> {
-  const changed = Object.entries(after).filter(([key, value]) => before[key] !== value);
-  const removed = Object.keys(before).filter((key) => after[key] === undefined);
-  return { ...Object.fromEntries(changed), ...Object.fromEntries(removed.map((key) => [key, null])) };
+/** What puts the row back as it was, when its member refuses the change. */
+function undoOf(before: InstanceRow, after: InstanceRow & { memoryBytes: number }): InstanceUndo {
+  const differs = <K extends 'profiles' | 'description' | 'ephemeral' | 'memoryBytes'>(key: K) =>
+    JSON.stringify(before[key]) === JSON.stringify(after[key]) ? {} : { [key]: before[key] };
+  return {
+    config: configPatch(after.config, before.config),
+    devices: devicesPatch(after.devices, before.devices),
+    ...differs('profiles'),
+    ...differs('description'),
+    ...differs('ephemeral'),
+    ...differs('memoryBytes'),
+  };
 }

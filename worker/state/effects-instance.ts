@@ -85,6 +85,25 @@ export function deleteEphemeral(
   plan.command({ member, name: 'instance.delete', params: { ref: { project, name }, pool } }, operationId, due);
 }
 
+/** A refused change leaves the row; changes made meanwhile stay, and so does what the member may have done all the same. */
+function takeBack(plan: Plan, context: EffectContext<'instance.update'>): void {
+  const { undo } = context.params;
+  if (undo === undefined || context.abandoned) return;
+  const { config, devices, profiles, description, ephemeral, memoryBytes } = undo;
+  const fields = [
+    sql`config = json_patch(config, ${JSON.stringify(config)}), devices = json_patch(devices, ${JSON.stringify(devices)})`,
+    profiles === undefined ? null : sql`profiles = ${JSON.stringify(profiles)}`,
+    description === undefined ? null : sql`description = ${description}`,
+    ephemeral === undefined ? null : sql`ephemeral = ${ephemeral ? 1 : 0}`,
+    memoryBytes === undefined ? null : sql`memory_bytes = ${memoryBytes}`,
+  ];
+  const set = sql.join(
+    fields.filter((field) => field !== null),
+    sql`, `,
+  );
+  plan.write(sql`update instances set ${set} where ${ownRow(context)} and ${plan.guard}`);
+}
+
 export const INSTANCE_EFFECTS: InstanceEffects = {
   'instance.create': {
     ok(plan, context, result) {
@@ -120,7 +139,7 @@ export const INSTANCE_EFFECTS: InstanceEffects = {
       takeReport(plan, context, result, { power: false, used: false });
       lifecycle(plan, context, 'instance-updated');
     },
-    failed: nothing,
+    failed: takeBack,
   },
   'instance.rename': {
     ok(plan, context, result) {

@@ -1,5 +1,6 @@
 import { eq } from 'drizzle-orm';
 import { describe, expect, it } from 'vitest';
+import { configPatch, devicesPatch } from '#worker/domain/config.ts';
 import { applyResult, cancelWaiting, listWaitingCommands } from '#worker/state/commands.ts';
 import {
   commands,
@@ -134,6 +135,46 @@ describe('a result', () => {
     await db.update(operations).set({ status: 401 });
     await applyResult(db, { member: 'm1', id: 'k1', outcome: created, now: T1 });
     expect((await db.select().from(operations).get())?.status).toBe(401);
+  });
+});
+
+describe('a refused change', () => {
+  it('is taken back key by key, and what was changed meanwhile stays', async () => {
+    const db = await openTestDb();
+    await addMember(db, 'm1');
+    const before = {
+      config: { 'user.a': '1', 'user.gone': 'x' },
+      devices: { root: { type: 'disk', path: '/', pool: 'p' }, old: { type: 'nic', name: 'eth1' } },
+    };
+    const wanted = {
+      config: { 'user.a': '2', 'user.new': 'y' },
+      devices: { root: { type: 'disk', path: '/', pool: 'p', size: '1GiB' }, data: { type: 'disk', source: '/nope' } },
+    };
+    const meanwhile = { ...wanted.config, 'volatile.eth0.hwaddr': 'aa', 'user.later': 'z' };
+    await addInstance(db, 'c1', {
+      ...wanted,
+      config: meanwhile,
+      profiles: ['other'],
+      description: 'same',
+      memoryBytes: 7,
+    });
+    await addOperation(db, 'op1');
+    const undo = {
+      config: configPatch(wanted.config, before.config),
+      devices: devicesPatch(wanted.devices, before.devices),
+      profiles: ['default'],
+      memoryBytes: 3,
+    };
+    const params = { spec: specOf('c1'), networks: [], undo };
+    await addCommand(db, { id: 'k1', name: 'instance.update', params }, { operationId: 'op1' });
+    await applyResult(db, { member: 'm1', id: 'k1', outcome: failed('Missing source path'), now: T1 });
+    expect(await db.select().from(instances).get()).toMatchObject({
+      config: { ...before.config, 'volatile.eth0.hwaddr': 'aa', 'user.later': 'z' },
+      devices: before.devices,
+      profiles: ['default'],
+      description: 'same',
+      memoryBytes: 3,
+    });
   });
 });
 
