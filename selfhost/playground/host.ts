@@ -101,7 +101,7 @@ export function childOf(child: ChildProcess): number | undefined {
 export function enterCommand(host: Host, argv: readonly string[], cwd = '/'): { file: string; args: string[] } {
   const pid = pidOf(host);
   if (pid === null) throw new Error(`${host.name} is off`);
-  const enter = ['--mount', '--pid', '--net', '--uts', '--ipc', '--cgroup', `--wdns=${cwd}`];
+  const enter = ['--mount', '--pid', '--net', '--uts', '--ipc', '--cgroup', '--root', `--wdns=${cwd}`];
   return {
     file: 'sh',
     args: ['-c', ENTER, 'sh', ...entryFiles(host.cgroups), '--', 'nsenter', '-t', String(pid), ...enter, '--', ...argv],

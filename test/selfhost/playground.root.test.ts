@@ -3,6 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readHierarchies } from '#selfhost/playground/cgroups.ts';
 import {
   bootHost,
   crashHost,
@@ -42,7 +43,9 @@ async function traces(): Promise<string[]> {
     run('losetup', ['--list', '--noheadings', '--output', 'NAME,BACK-FILE']),
     readFile('/proc/self/mounts', 'utf8'),
   ]);
-  const groups = readdirSync('/sys/fs/cgroup', { recursive: true, encoding: 'utf8' });
+  // Not deeper: other programs' groups come and go while one reads.
+  const { v1, unified } = readHierarchies();
+  const groups = [...v1, ...(unified === null ? [] : [unified])].flatMap((dir) => readdirSync(dir));
   const all = [links.stdout, namespaces.stdout, loops.stdout, mounts, ...groups].join('\n').split('\n');
   return all.filter((line) => line.includes(`${network.prefix}-`) || line.includes(`${network.prefix}c`));
 }
