@@ -8,7 +8,7 @@ import { ensureTiny } from '#selfhost/images/tiny.ts';
 import { joinHost } from '#selfhost/playground/agent.ts';
 import { type Client, clientEnv, lxc, startLxc } from '#selfhost/playground/client.ts';
 import { ensureBareHost, joinBareHost, startPlayground, stopPlayground } from '#selfhost/playground/cluster.ts';
-import { describeHost, execInHost } from '#selfhost/playground/host.ts';
+import { describeHost, execInHost, pidOf } from '#selfhost/playground/host.ts';
 import { netOf } from '#selfhost/playground/network.ts';
 import { silentReport } from '#selfhost/playground/progress.ts';
 import { describe, Info, Status, servePlayground, socketOf } from '#selfhost/playground/remote.ts';
@@ -29,6 +29,10 @@ export interface ClusterHost {
   stopAgent(): Promise<void>;
   /** SIGKILL; it stays dead until `startAgent`. */
   killAgent(): Promise<void>;
+  /** Pid of its agent as this machine sees it; null when none runs. */
+  agentPid(): Promise<number | null>;
+  /** Where this machine sees a file of the host, until it is powered off. */
+  path(file: string): string;
 }
 
 /** `lxc` that goes on running. */
@@ -134,6 +138,9 @@ function connect(info: Info): Cluster {
       startAgent: () => act('start-agent')(number),
       stopAgent: () => act('stop-agent')(number),
       killAgent: () => act('kill-agent')(number),
+      agentPid: async () =>
+        Status.parse(await tell('status')).find((status) => status.number === number)?.agentPid ?? null,
+      path: (file) => path.join(`/proc/${pidOf(it)}/root`, file),
     };
   };
   return {
