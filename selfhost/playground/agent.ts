@@ -72,4 +72,6 @@ function signalAgent(outer: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): void {
   const pid = childOf(outer);
   if (pid === undefined) outer.kill('SIGKILL');
   else process.kill(pid, signal);
+  // Who pauses the agent pauses the one that waits for it, too; it must go on to see the end.
+  outer.kill('SIGCONT');
 }
