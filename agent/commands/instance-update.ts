@@ -4,17 +4,17 @@ import { hostName } from '#protocol/names.ts';
 import type { CommandContext, Host } from './host.ts';
 import {
   applyRootSize,
-  configureInstance,
   getRecord,
   type InstanceOutcome,
   outcomeOf,
+  reconfigureInstance,
   refOf,
   statusOf,
 } from './instances.ts';
 import { ensureNetworks } from './nics.ts';
 import { runSteps } from './steps.ts';
 
-/** Applies the spec; when the kernel refuses a limit, everything is as it was and its reason is the error. */
+/** Applies the spec; when the host refuses a limit or a device, everything is as it was and its reason is the error. */
 export async function updateInstance(
   host: Host,
   context: CommandContext,
@@ -28,6 +28,8 @@ export async function updateInstance(
   const applyLimits = async (wanted: InstanceSpec) => {
     if (running) await host.instances.applyLimits(ref, wanted.expandedConfig);
   };
+  // For a stopped instance, too: its next start would be refused.
+  host.instances.checkDevices(spec);
   await runSteps({ log: host.log, signal: context.signal }, [
     {
       name: 'record',
@@ -41,14 +43,14 @@ export async function updateInstance(
       undo: () => applyRootSize(host, storage, before),
     },
     {
-      name: 'write-config',
+      name: 'configure',
       run: async () => {
         await ensureNetworks(host, networks);
         // A stopped instance is configured by its next start.
-        if (running) await configureInstance(host, spec, record.pool);
+        if (running) await reconfigureInstance(host, spec, record.pool);
       },
       undo: async () => {
-        if (running) await configureInstance(host, before, record.pool);
+        if (running) await reconfigureInstance(host, before, record.pool);
       },
     },
     { name: 'release-nics', run: () => releaseRemoved(host, before, spec) },

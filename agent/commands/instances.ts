@@ -52,15 +52,24 @@ export async function applyRootSize(host: Host, storage: StorageDriver, spec: In
 
 /** Makes the instance ready for a start: volume mounted, NICs reserved, config written with the newest spec. */
 export async function configureInstance(host: Host, spec: InstanceSpec, pool: string): Promise<InstanceSetup> {
+  const setup = await prepareSetup(host, spec, pool);
+  await host.instances.configure(setup);
+  return setup;
+}
+
+/** Gives the running instance the config and devices of the spec. */
+export async function reconfigureInstance(host: Host, spec: InstanceSpec, pool: string): Promise<void> {
+  await host.instances.reconfigure(await prepareSetup(host, spec, pool));
+}
+
+async function prepareSetup(host: Host, spec: InstanceSpec, pool: string): Promise<InstanceSetup> {
   const storage = await host.pools.open(pool);
   const [volumePath, { idmap }, nics] = await Promise.all([
     storage.mountInstanceVolume(volumeName(spec)),
     storage.capabilities(),
     reserveNics(host, spec),
   ]);
-  const setup = { spec, volumePath, idmap, nics };
-  await host.instances.configure(setup);
-  return setup;
+  return { spec, volumePath, idmap, nics };
 }
 
 /** Kills it if it runs; right also for one that has never been configured. */

@@ -28,22 +28,57 @@ function target(name: string, path: string | undefined): string {
 function source(name: string, path: string | undefined, required: boolean): Stats | null {
   if (path === undefined || !isAbsolute(path)) throw refuse(name, 'Source must be an absolute path on the host');
   const stats = statSync(path, { throwIfNoEntry: false });
-  if (stats === undefined && required) throw refuse(name, `Missing source path "${path}"`);
+  if (stats === undefined && required)
+    throw badRequest(`Failed add validation for device "${name}": Missing source path "${path}" for disk "${name}"`);
   return stats ?? null;
 }
 
-function addDisk(name: string, device: Device, privileged: boolean, found: HostDevices): void {
+/** A directory or file of the host in the instance. */
+export interface DiskMount {
+  device: string;
+  /** Null when there is none, which is fine. */
+  source: string | null;
+  /** Inside, relative to the root. */
+  path: string;
+  isDirectory: boolean;
+  readonly: boolean;
+  recursive: boolean;
+  /** With the instance's id map, where it has one. */
+  shift: boolean;
+}
+
+/** The disks of the instance but for its root, with where they are inside. Pure. */
+export const disksOf = (spec: InstanceSpec): { name: string; path: string; device: Device }[] =>
+  Object.entries(spec.expandedDevices)
+    .filter(([, device]) => device.type === 'disk' && device.path !== '/')
+    .map(([name, device]) => ({ name, path: target(name, device.path), device }));
+
+/** The disk as it can be mounted now. Throws `bad_request` when it cannot. */
+export function diskMount(name: string, device: Device): DiskMount {
   if (device.pool !== undefined) throw refuse(name, 'Storage volumes cannot be attached to instances');
-  const inside = target(name, device.path);
+  const path = target(name, device.path);
   const stats = source(name, device.source, device.required !== 'false');
-  if (stats === null) return;
+  return {
+    device: name,
+    source: stats === null ? null : (device.source ?? ''),
+    path,
+    isDirectory: stats?.isDirectory() ?? true,
+    readonly: isTrue(device.readonly),
+    recursive: isTrue(device.recursive),
+    shift: isTrue(device.shift),
+  };
+}
+
+function addDisk(name: string, device: Device, privileged: boolean, found: HostDevices): void {
+  const disk = diskMount(name, device);
+  if (disk.source === null) return;
   const options = [
-    isTrue(device.recursive) ? 'rbind' : 'bind',
-    stats.isDirectory() ? 'create=dir' : 'create=file',
-    ...(isTrue(device.readonly) ? ['ro'] : []),
-    ...(isTrue(device.shift) && !privileged ? ['idmap=container'] : []),
+    disk.recursive ? 'rbind' : 'bind',
+    disk.isDirectory ? 'create=dir' : 'create=file',
+    ...(disk.readonly ? ['ro'] : []),
+    ...(disk.shift && !privileged ? ['idmap=container'] : []),
   ];
-  found.mounts.push(`${mountField(device.source ?? '')} ${mountField(inside)} none ${options.join(',')} 0 0`);
+  found.mounts.push(`${mountField(disk.source)} ${mountField(disk.path)} none ${options.join(',')} 0 0`);
 }
 
 function addNode(name: string, device: Device, found: HostDevices): void {

@@ -70,6 +70,13 @@ export interface InstanceTransition {
 export interface InstanceDriver {
   /** Writes the instance's config on the host; takes effect at the next start. */
   configure(setup: InstanceSetup): Promise<void>;
+  /**
+   * `configure`, and on a running instance its NICs and disks become those of `setup` at once. Throws `failed` for one that
+   * cannot be attached; going back to the set-up before is the caller's.
+   */
+  reconfigure(setup: InstanceSetup): Promise<void>;
+  /** Throws `bad_request` for a device that this host cannot attach now. */
+  checkDevices(spec: InstanceSpec): void;
   start(ref: InstanceRef): Promise<void>;
   /** Asks the init to stop; kills when `force` or when `timeoutMs` (null: none) has gone by with `force`. Throws `failed` when it did not stop in time. */
   stop(ref: InstanceRef, options: { force: boolean; timeoutMs: number | null; signal?: AbortSignal }): Promise<void>;

@@ -126,6 +126,17 @@ export const statInRoot = (root: InstanceRoot, path: string): FileStat =>
     }),
   );
 
+/** What the host sees at `path`, links followed; null when there is nothing. */
+export const statPathInRoot = (root: InstanceRoot, path: string): Stats | null =>
+  guarded(path, () => {
+    try {
+      return withFd(openInRoot(root.fd, path, O_PATH), (fd) => fstatSync(fd));
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return null;
+      throw error;
+    }
+  });
+
 /** Reopens what an O_PATH descriptor holds, when it is a regular file. */
 function reopenFile(probe: number, path: string, flags: number): number {
   const stats = fstatSync(probe);

@@ -73,9 +73,24 @@ function addBase(add: Add, setup: InstanceSetup, host: ConfigHost): void {
 }
 
 /** With its broadcast address: liblxc 5.0 derives only the host part of it. */
-function withBroadcast(cidr: string): string {
-  if (!ipaddr.IPv4.isValidCIDRFourPartDecimal(cidr)) throw badRequest('Invalid devices: Address is not IPv4 with prefix');
+export function withBroadcast(cidr: string): string {
+  if (!ipaddr.IPv4.isValidCIDRFourPartDecimal(cidr))
+    throw badRequest('Invalid devices: Address is not IPv4 with prefix');
   return `${cidr} ${ipaddr.IPv4.broadcastAddressFromCIDR(cidr).toString()}`;
+}
+
+/** Default routes are of the first NIC that has one: the kernel refuses a second, and liblxc then the whole start. */
+export function withOneGateway(nics: readonly InstanceNic[]): InstanceNic[] {
+  const first = {
+    ipv4: nics.findIndex(({ attachment: { ipv4, ipv4Gateway } }) => ipv4 !== null && ipv4Gateway !== null),
+    ipv6: nics.findIndex(({ attachment: { ipv6, ipv6Gateway } }) => ipv6 !== null && ipv6Gateway !== null),
+  };
+  return nics.map((nic, index) => {
+    const { attachment } = nic;
+    const ipv4Gateway = index === first.ipv4 ? attachment.ipv4Gateway : null;
+    const ipv6Gateway = index === first.ipv6 ? attachment.ipv6Gateway : null;
+    return { ...nic, attachment: { ...attachment, ipv4Gateway, ipv6Gateway } };
+  });
 }
 
 function addNic(add: Add, index: number, nic: InstanceNic): void {
@@ -90,9 +105,9 @@ function addNic(add: Add, index: number, nic: InstanceNic): void {
   net('veth.pair', nic.hostName);
   net('mtu', String(attachment.mtu));
   if (attachment.ipv4 !== null) net('ipv4.address', withBroadcast(attachment.ipv4));
-  if (attachment.ipv4 !== null && attachment.ipv4Gateway !== null) net('ipv4.gateway', attachment.ipv4Gateway);
+  if (attachment.ipv4Gateway !== null) net('ipv4.gateway', attachment.ipv4Gateway);
   if (attachment.ipv6 !== null) net('ipv6.address', attachment.ipv6);
-  if (attachment.ipv6 !== null && attachment.ipv6Gateway !== null) net('ipv6.gateway', attachment.ipv6Gateway);
+  if (attachment.ipv6Gateway !== null) net('ipv6.gateway', attachment.ipv6Gateway);
 }
 
 function addDeviceRules(add: Add, allowed: string[]): void {
@@ -145,7 +160,7 @@ export function renderConfig(setup: InstanceSetup, host: ConfigHost, seed: strin
   const devices = hostDevices(setup.spec, isPrivileged(setup));
   for (const mount of devices.mounts) add('lxc.mount.entry', mount);
   addDeviceRules(add, devices.allowed);
-  setup.nics.forEach((nic, index) => {
+  withOneGateway(setup.nics).forEach((nic, index) => {
     addNic(add, index, nic);
   });
   addLimits(add, setup, host, seed);

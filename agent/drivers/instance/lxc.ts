@@ -15,6 +15,7 @@ import { type Exec, ExecError } from '../../system/exec.ts';
 import { O_PATH } from '../../system/openat2.ts';
 import { waitUntil } from '../../system/proc.ts';
 import { attach } from './attach.ts';
+import { hostDevices } from './devices.ts';
 import type { InstanceDriver, InstanceRoot, InstanceSetup } from './driver.ts';
 import { installHook, watchEvents } from './events.ts';
 import { configHost, limitHost } from './host.ts';
@@ -24,6 +25,7 @@ import { applyLiveLimits } from './live-limits.ts';
 import { lastStartError, readTail, rotateLog } from './logs.ts';
 import { renderConfig } from './lxc-config.ts';
 import { createMonitors } from './monitors.ts';
+import { plugDevices, unplugDevices } from './plug.ts';
 import { halt, kill, type Running, setFrozen } from './power.ts';
 import { readState, runningStatus } from './state.ts';
 import { containerName, createStore, writeAtomically } from './store.ts';
@@ -111,17 +113,56 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
     }
   };
 
+  const configure: InstanceDriver['configure'] = async (setup) => {
+    const name = containerName(setup.spec);
+    const host = configHost(mounts, { hookPath, logDir: store.logDir(name) });
+    // Refused values leave what was there untouched.
+    const text = renderConfig(setup, host, name);
+    store.writeSetup(setup);
+    writeAtomically(store.configPath(name), text);
+  };
+  const openRoot: InstanceDriver['openRoot'] = async (ref, volumePath) => {
+    const name = containerName(ref);
+    const setup = store.getSetup(ref);
+    const init = findRunning(name)?.init ?? null;
+    const { O_DIRECTORY, O_NOFOLLOW } = constants;
+    const open = (): InstanceRoot['fd'] =>
+      init === null
+        ? openSync(join(volumePath, 'rootfs'), O_PATH | O_DIRECTORY | O_NOFOLLOW)
+        : // The kernel's own link to the root of that process.
+          openSync(`/proc/${init}/root`, O_PATH | O_DIRECTORY);
+    let fd: number;
+    try {
+      fd = open();
+    } catch (error) {
+      throw new AppError('failed', `Failed opening the root of instance "${ref.name}"`, { cause: error });
+    }
+    if (init !== null && findRunning(name)?.init !== init) {
+      closeSync(fd);
+      throw failed(`Instance "${ref.name}" stopped meanwhile`);
+    }
+    return { fd, ...(init === null ? plainOwners(setup) : runningOwners(setup)), close: () => closeSync(fd) };
+  };
+
   return {
     status,
     state,
+    configure,
+    openRoot,
 
-    configure: async (setup) => {
-      const name = containerName(setup.spec);
-      const host = configHost(mounts, { hookPath, logDir: store.logDir(name) });
-      // Refused values leave what was there untouched.
-      const text = renderConfig(setup, host, name);
-      store.writeSetup(setup);
-      writeAtomically(store.configPath(name), text);
+    reconfigure: async (setup) => {
+      const before = store.getSetup(setup.spec);
+      const init = findRunning(containerName(setup.spec))?.init;
+      if (init === undefined) return configure(setup);
+      const privileged = isPrivileged(before);
+      const plugged = { exec, init, privileged, openRoot: () => openRoot(setup.spec, setup.volumePath) };
+      await unplugDevices(plugged, before, setup);
+      await configure(setup);
+      await plugDevices(plugged, setup);
+    },
+
+    checkDevices: (spec) => {
+      hostDevices(spec, true);
     },
 
     start: async (ref) => {
@@ -222,29 +263,6 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
       );
       const { toHostUid, toHostGid } = runningOwners(setup);
       return attach({ lxcPath: store.lxcPath, name, environment, searchPath, toHostUid, toHostGid }, request);
-    },
-
-    openRoot: async (ref, volumePath) => {
-      const name = containerName(ref);
-      const setup = store.getSetup(ref);
-      const init = findRunning(name)?.init ?? null;
-      const { O_DIRECTORY, O_NOFOLLOW } = constants;
-      const open = (): InstanceRoot['fd'] =>
-        init === null
-          ? openSync(join(volumePath, 'rootfs'), O_PATH | O_DIRECTORY | O_NOFOLLOW)
-          : // The kernel's own link to the root of that process.
-            openSync(`/proc/${init}/root`, O_PATH | O_DIRECTORY);
-      let fd: number;
-      try {
-        fd = open();
-      } catch (error) {
-        throw new AppError('failed', `Failed opening the root of instance "${ref.name}"`, { cause: error });
-      }
-      if (init !== null && findRunning(name)?.init !== init) {
-        closeSync(fd);
-        throw failed(`Instance "${ref.name}" stopped meanwhile`);
-      }
-      return { fd, ...(init === null ? plainOwners(setup) : runningOwners(setup)), close: () => closeSync(fd) };
     },
 
     readLog: async (ref, file) => {

@@ -185,6 +185,8 @@ export function createFakeInstances(state: FakeHostState): InstanceDriver {
   const same = (id: number) => id;
   return {
     configure: (setup) => run('instance.configure', () => void state.setups.set(instanceKey(setup.spec), setup)),
+    reconfigure: (setup) => run('instance.reconfigure', () => void state.setups.set(instanceKey(setup.spec), setup)),
+    checkDevices: () => {},
     start: (ref) =>
       run('instance.start', () => {
         if (status(ref) === 'Running') return;

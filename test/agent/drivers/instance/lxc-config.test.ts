@@ -49,6 +49,14 @@ describe('a container config', () => {
     expect(render(plain)).toContain('lxc.net.0.ipv4.address = 10.0.0.2/24 10.0.0.255\n');
   });
 
+  it('has one default route, however many NICs', () => {
+    const second = { ...nic, device: 'eth1', name: 'eth1', hostName: 'veth2' };
+    const text = render(makeSetup('/p', 'c1', { nics: [nic, second] }));
+    expect(text.match(/ipv4\.gateway/g)).toHaveLength(1);
+    expect(text).toContain('lxc.net.0.ipv4.gateway = 10.0.0.1\n');
+    expect(text).toContain('lxc.net.1.ipv4.address = 10.0.0.2/24 ');
+  });
+
   const EVIL = 'x\nlxc.hook.pre-start = /evil';
   it.each<[string, InstanceSetup]>([
     ['the volume path', makeSetup(`/p/${EVIL}`, 'c1')],
@@ -101,7 +109,9 @@ describe('a container config', () => {
     [{ type: 'unix-char', source: '/etc/passwd', path: '/dev/x' }],
     [{ type: 'gpu' }],
   ])('refuses the device %j', (device) => {
-    expect(() => render(makeSetup('/p', 'c1', { devices: { d: device } }))).toThrow(/^Invalid devices: Device "d"/);
+    expect(() => render(makeSetup('/p', 'c1', { devices: { d: device } }))).toThrow(
+      /^(Invalid devices: Device|Failed add validation for device) "d"/,
+    );
   });
 
   it('escapes spaces of mounts, so that they add no mount options', () => {
