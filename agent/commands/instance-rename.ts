@@ -18,7 +18,7 @@ export async function renameInstance(
   // A crash may have come between the new record and the result.
   const record = host.journal.instances.find(newRef) ?? getRecord(host, oldRef);
   if (record.spec.id !== spec.id) throw failed(`Instance "${newName}" already exists on this host`);
-  if ((await statusOf(host, oldRef)) !== 'Stopped') throw failed('Renaming of running instance not allowed');
+  if ((await statusOf(host, oldRef)) !== 'Stopped') throw failed('Renaming of running container not allowed');
   const storage = await host.pools.open(record.pool);
   const [from, to] = [volumeName(oldRef), volumeName(newRef)];
   const volumes = async () => new Set(await storage.listInstanceVolumes());

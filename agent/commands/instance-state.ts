@@ -83,13 +83,13 @@ export function refuse(action: StateAction, status: InstanceStatus): string | nu
     case 'stop':
       return status === 'Stopped' ? 'The instance is already stopped' : null;
     case 'restart':
-      return status === 'Stopped' ? 'The instance is not running' : null;
+      return status === 'Stopped' ? 'The instance is already stopped' : null;
     case 'freeze':
-      if (status === 'Frozen') return 'The instance is already frozen';
-      return up ? null : 'The instance is not running';
+      if (status === 'Frozen') return 'The container is already frozen';
+      return up ? null : "The container isn't running";
     case 'unfreeze':
-      if (status === 'Running') return 'The instance is already running';
-      return up ? null : 'The instance is not running';
+      if (status === 'Running') return 'The container is already running';
+      return up ? null : "The container isn't running";
   }
 }
 

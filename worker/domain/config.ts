@@ -24,6 +24,15 @@ export function findRootDisk(devices: Devices): { name: string; device: Device }
   return roots.length === 1 && root !== undefined ? { name: root[0], device: root[1] } : null;
 }
 
+/** Without options that have an empty value: in LXD that is how an option is unset. */
+export const dropEmptyOptions = (devices: Devices): Devices =>
+  Object.fromEntries(
+    Object.entries(devices).map(([name, device]) => [
+      name,
+      Object.fromEntries(Object.entries(device).filter(([, value]) => value !== '')),
+    ]),
+  );
+
 type Patch<T> = Record<string, T | null>;
 
 /** What turns one config into the other (RFC 7396); null removes a key. */

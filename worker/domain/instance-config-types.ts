@@ -7,7 +7,7 @@ export type ValueCheck = (value: string) => string | null;
 export const anyValue: ValueCheck = () => null;
 
 export const bool: ValueCheck = (value) =>
-  parseBool(value) === null ? `Invalid value for a boolean "${value}". Must be one of "true", "false"` : null;
+  parseBool(value) === null ? `Invalid value for a boolean "${value}"` : null;
 
 const SAFE_INTEGER = /^-?\d{1,15}$/;
 
@@ -48,12 +48,12 @@ export const memoryLimit: ValueCheck = (value) => {
 
 /** A count (`2`) or a set of processors (`0-3,7`). */
 export const cpuLimit: ValueCheck = (value) => {
-  if (/^\d{1,5}$/.test(value)) return Number(value) > 0 ? null : `Invalid CPU limit syntax "${value}"`;
+  if (/^\d{1,5}$/.test(value)) return Number(value) > 0 ? null : 'Invalid CPU limit syntax';
   const good = value.split(',').every((part) => {
     const range = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(part);
     return range !== null && (range[2] === undefined || Number(range[1]) <= Number(range[2]));
   });
-  return good ? null : `Invalid CPU limit syntax "${value}"`;
+  return good ? null : 'Invalid CPU limit syntax';
 };
 
 /** `50%`, or `25ms/100ms` with neither part zero. */

@@ -115,23 +115,26 @@ function checkDisk(device: Device): string | null {
     if (device.source) return 'Root disk entry may not have a "source" property set';
     return device.pool ? null : 'Root disk entry must have a "pool" property set';
   }
-  if (!device.source) return 'Disk entry is missing the required "source" property';
+  if (!device.source) return 'Disk entry is missing the required "source" or "path" property';
   if (device.pool) return 'Custom volumes as disks are not supported in this version';
   if (!device.source.startsWith('/') || !noParentSteps(device.source))
-    return `Disk source "${device.source}" must be an absolute path on the host`;
+    return 'Source path must be absolute for local sources';
   return device.size ? 'Only the root disk may have a size quota' : null;
 }
 
 function checkNic(device: Device): string | null {
   if (device.network) {
-    for (const key of ['nictype', 'parent'])
+    for (const key of ['nictype', 'parent', 'mtu'])
       if (device[key]) return `Cannot use "${key}" property in conjunction with "network" property`;
     return null;
   }
-  if (!device.nictype) return 'Missing nictype or network';
+  if (!device.nictype) return UNSUPPORTED_TYPE;
   if (device.nictype !== 'bridged') return `NIC type "${device.nictype}" is not supported in this version`;
-  return device.parent ? null : 'Missing parent';
+  return device.parent ? null : 'Invalid value for device option "parent": Required value';
 }
+
+/** LXD has a driver per kind of NIC: without one it knows no type. */
+const UNSUPPORTED_TYPE = 'Unsupported device type';
 
 /** One device by itself. */
 function checkDevice(device: Device): string | null {
@@ -142,7 +145,7 @@ function checkDevice(device: Device): string | null {
   if (!options)
     return KNOWN_UNSUPPORTED.includes(type)
       ? `Device type "${type}" is not supported in this version`
-      : `Unsupported device type "${type}"`;
+      : UNSUPPORTED_TYPE;
   for (const [key, value] of Object.entries(device)) {
     if (key === 'type') continue;
     const check = key.startsWith('user.') && !hasLineBreak(key) ? t.anyValue : options.get(key);
@@ -175,13 +178,48 @@ export function checkDevices(devices: Devices): string | null {
     const refusal = name === '__proto__' ? `Invalid device name "${name}"` : checkDeviceName(name);
     if (refusal !== null) return refusal;
     const problem = checkDevice(device);
-    if (problem !== null) return `Device validation failed for "${name}": ${problem}`;
+    if (problem !== null) {
+      const loading = problem === UNSUPPORTED_TYPE ? `Failed loading device "${name}": ` : '';
+      return `Device validation failed for "${name}": ${loading}${problem}`;
+    }
   }
   const path = findDuplicate(devices, 'disk', 'path');
-  if (path !== null) return `More than one disk device uses the same path: "${path}"`;
+  if (path === '/') return 'Failed detecting root disk device: More than one root device found';
+  if (path !== null) {
+    const [first] = Object.keys(devices)
+      .filter((name) => devices[name]?.type === 'disk' && devices[name]?.path === path)
+      .sort();
+    return `Device validation failed for "${first}": More than one disk device uses the same path "${path}"`;
+  }
   for (const option of ['name', 'hwaddr', 'host_name']) {
     const value = findDuplicate(devices, 'nic', option);
     if (value !== null) return `More than one nic device uses the same ${option}: "${value}"`;
+  }
+  return null;
+}
+
+/**
+ * The second NIC of an instance on one of the `managed` networks, as LXD refuses it: both would be known there by the
+ * instance's name. Null when there is none. Give it expanded devices.
+ */
+export function checkNicNetworks(devices: Devices, instance: string, managed: ReadonlySet<string>): string | null {
+  const seen = new Set<string>();
+  for (const [name, device] of Object.entries(devices)) {
+    const network = device.type === 'nic' ? device.network || device.parent : undefined;
+    if (network === undefined || !managed.has(network)) continue;
+    if (seen.has(network))
+      return `Failed add validation for device "${name}": Instance DNS name "${instance}" already used on network`;
+    seen.add(network);
+  }
+  return null;
+}
+
+/** The first NIC whose network is not `known`, in LXD's words; null when all are. */
+export function checkNetworksExist(devices: Devices, known: ReadonlySet<string>): string | null {
+  for (const [name, device] of Object.entries(devices)) {
+    const [network] = nicNetworks({ [name]: device }).required;
+    if (network !== undefined && !known.has(network))
+      return `Device validation failed for "${name}": Failed loading device "${name}": Failed to load network "${network}" for project "default": Network not found`;
   }
   return null;
 }

@@ -1,7 +1,7 @@
 /** What a profile may hold (lxd-api 10.6, 10.7): an instance's keys and devices, but nothing that belongs to one instance. Pure. */
 import type { Config, Devices } from './config.ts';
 import { checkInstanceConfig, checkRestrictedConfig } from './instance-config.ts';
-import { checkDevices, checkRestrictedDevices, nicNetworks } from './instance-devices.ts';
+import { checkDevices, checkNetworksExist, checkRestrictedDevices } from './instance-devices.ts';
 
 type Content = { config: Config; devices: Devices };
 
@@ -24,12 +24,8 @@ export function checkReferences(
     if (pool && !known.pools.has(pool)) {
       return `Device validation failed for "${name}": Failed to get storage pool "${pool}": Storage pool not found`;
     }
-    const [network] = nicNetworks({ [name]: device }).required;
-    if (network !== undefined && !known.networks.has(network)) {
-      return `Device validation failed for "${name}": Failed loading network "${network}": Network not found`;
-    }
   }
-  return null;
+  return checkNetworksExist(devices, known.networks);
 }
 
 /** What a caller confined to projects may not put into a profile, unless it is there `previously`; null when all is fine. */

@@ -5,11 +5,12 @@
 import type { InstancesPost } from '#protocol/api/instance.ts';
 import { AppError, badRequest, conflict, notFound } from '#protocol/errors.ts';
 import { checkInstanceName, checkProfileName } from '#protocol/names.ts';
-import type { Config, Devices } from '#worker/domain/config.ts';
+import { type Config, type Devices, dropEmptyOptions } from '#worker/domain/config.ts';
 import { dropEmpty, replaceConfig } from '#worker/domain/instance-config.ts';
 import { nicNetworks } from '#worker/domain/instance-devices.ts';
 import { generateInstanceName } from '#worker/domain/instance-names.ts';
 import { parseArchitecture, parseInstanceType } from '#worker/domain/instance-type.ts';
+import { findClusterGroup } from '#worker/state/cluster-groups.ts';
 import type { ImageRow } from '#worker/state/images.ts';
 import {
   type CreationFacts,
@@ -23,7 +24,14 @@ import { toPoolSpec } from '#worker/state/pools.ts';
 import type { Authorized } from './context.ts';
 import { parseImageQuery } from './instance-source.ts';
 import { memoryBytesOf, toImageSource, toInstanceSpec, toNetworkSpecs } from './instance-spec.ts';
-import { type Expanded, missingHwaddrs, pickProfiles, validateExpanded, validateOwn } from './instance-validate.ts';
+import {
+  CREATING,
+  type Expanded,
+  missingHwaddrs,
+  pickProfiles,
+  validateExpanded,
+  validateOwn,
+} from './instance-validate.ts';
 import { isRestricted } from './instances.ts';
 import { startOperation } from './operations.ts';
 
@@ -32,6 +40,9 @@ export interface CreateRequest {
   target: string | null;
   body: InstancesPost;
 }
+
+/** Every member is in it, and it needs no row. */
+const DEFAULT_GROUP = 'default';
 
 const NAME_TAKEN =
   'Failed creating instance record: Add instance info to the database: This "instances" entry already exists';
@@ -52,12 +63,13 @@ function readRequest({ body, target }: CreateRequest) {
   if (badName !== null) throw badRequest(badName);
   if (target?.startsWith('@') && target.length === 1) throw badRequest('Invalid target "@"');
   const limits = body.instance_type === '' ? {} : parseInstanceType(body.instance_type);
-  if (limits === null) throw badRequest(`Provided instance type "${body.instance_type}" doesn't exist`);
+  if (limits === null) throw badRequest(`Provided instance type doesn't exist: ${body.instance_type}`);
   const profiles = body.profiles ?? ['default'];
   for (const profile of profiles) if (checkProfileName(profile) !== null) throw badRequest('Invalid profile name');
   const config: Config = { ...limits, ...body.config };
-  validateOwn(config, body.devices);
-  return { name, profiles, config, devices: body.devices, image: parseImageQuery(body.source) };
+  const devices = dropEmptyOptions(body.devices);
+  validateOwn({ config, devices }, CREATING);
+  return { name, profiles, config, devices, image: parseImageQuery(body.source) };
 }
 
 /** The architecture asked for, the image's, or that of a member that is there. */
@@ -99,10 +111,16 @@ function requirePool(facts: CreationFacts, name: string) {
   return pool;
 }
 
+async function requireGroup(ctx: Authorized, name: string): Promise<void> {
+  if (name === DEFAULT_GROUP || (await findClusterGroup(ctx.db, name)) !== undefined) return;
+  throw badRequest(`Cluster group "${name}" doesn't exist`);
+}
+
 /** Starts the creation. Throws `AppError` for every refusal; then nothing has been written. */
 export async function createInstance(ctx: Authorized, request: CreateRequest) {
   const { project, target, body } = request;
   const asked = readRequest(request);
+  if (target?.startsWith('@')) await requireGroup(ctx, target.slice(1));
   const nics = nicNetworks(asked.devices);
   const facts = await loadCreationFacts(ctx.db, {
     project,
@@ -120,7 +138,8 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
   const layers = pickProfiles(asked.profiles, facts.layers);
   const { networks } = facts;
   const restricted = isRestricted(ctx);
-  const expanded = validateExpanded({ config: asked.config, devices: asked.devices, layers, restricted, networks });
+  const { name, config, devices } = asked;
+  const expanded = validateExpanded({ name, config, devices, layers, restricted, networks }, CREATING);
   const pool = requirePool(facts, expanded.root.pool);
   const architecture = chooseArchitecture(body.architecture, image, facts);
   const draft = {

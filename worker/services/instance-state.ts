@@ -50,13 +50,13 @@ export function refuseAction(action: StateAction, status: InstanceRow['status'])
     case 'stop':
       return stopped ? 'The instance is already stopped' : null;
     case 'restart':
-      return stopped ? 'The instance is not running' : null;
+      return stopped ? 'The instance is already stopped' : null;
     case 'freeze':
-      if (status === 'Frozen') return 'The instance is already frozen';
-      return stopped ? 'The instance is not running' : null;
+      if (status === 'Frozen') return 'The container is already frozen';
+      return stopped ? "The container isn't running" : null;
     case 'unfreeze':
-      if (stopped) return 'The instance is not running';
-      return status === 'Running' ? 'The instance is already running' : null;
+      if (stopped) return "The container isn't running";
+      return status === 'Running' ? 'The container is already running' : null;
   }
 }
 
@@ -119,6 +119,8 @@ export async function changeAllStates(ctx: Authorized, project: string, body: In
   });
 }
 
+const RENAMING_RUNNING = 'Renaming of running container not allowed';
+
 /** `POST /1.0/instances/<name>`: a new name. Moves of any kind are refused by name. */
 export async function renameInstance(
   ctx: Authorized,
@@ -126,15 +128,15 @@ export async function renameInstance(
   body: InstancePost,
 ) {
   if (body.migration || target !== null || body.pool !== '' || body.project !== '')
-    throw badRequest('Moving instances between members, pools or projects is not supported in this version');
+    throw badRequest('Copying or moving instances between members, pools or projects is not supported in this version');
   const refusal = checkInstanceName(body.name);
   if (refusal !== null) throw badRequest(refusal);
   const loaded = await loadInstanceForChange(ctx.db, project, name, { newName: body.name });
   if (!loaded) throw notFound('Instance');
   requireOnline(loaded);
   const { row, profiles } = loaded;
-  if (row.status === 'Running' || row.status === 'Frozen') throw badRequest('Renaming of running instance not allowed');
-  if (loaded.nameTaken) throw conflict(`Name "${body.name}" already in use: This "instances" entry already exists`);
+  if (loaded.nameTaken) throw conflict(`Name "${body.name}" already in use`);
+  if (row.status === 'Running' || row.status === 'Frozen') throw badRequest(RENAMING_RUNNING);
   return startOperation(ctx, {
     operation: {
       project,

@@ -11,6 +11,7 @@ import {
   configPatch,
   type Devices,
   devicesPatch,
+  dropEmptyOptions,
   expandConfig,
   expandDevices,
 } from '#worker/domain/config.ts';
@@ -25,7 +26,14 @@ import {
 import { instanceResources } from '#worker/state/instance-urls.ts';
 import type { Authorized } from './context.ts';
 import { memoryBytesOf, toInstanceSpec, toNetworkSpecs } from './instance-spec.ts';
-import { type Expanded, missingHwaddrs, pickProfiles, validateExpanded, validateOwn } from './instance-validate.ts';
+import {
+  type Expanded,
+  missingHwaddrs,
+  pickProfiles,
+  UPDATING,
+  validateExpanded,
+  validateOwn,
+} from './instance-validate.ts';
 import { isRestricted, writableParts } from './instances.ts';
 import { startOperation } from './operations.ts';
 
@@ -74,7 +82,8 @@ async function change(
   if (!loaded) throw notFound('Instance');
   const { row, online } = loaded;
   await precondition(writableParts(row));
-  const wanted = wantedOf(row);
+  const asked = wantedOf(row);
+  const wanted = { ...asked, devices: dropEmptyOptions(asked.devices) };
   const { next, layers, expanded } = nextRow(ctx, loaded, wanted);
   const spec = toInstanceSpec(next, layers);
   const networks = toNetworkSpecs(expanded.devices, loaded.networks, loaded.networkMembers, row.member);
@@ -110,26 +119,18 @@ function nextRow(ctx: Authorized, loaded: InstanceForChange, wanted: Wanted) {
   const { row } = loaded;
   if (wanted.architecture !== '' && parseArchitecture(wanted.architecture) !== row.architecture)
     throw badRequest(`The architecture of an instance cannot be changed from "${row.architecture}"`);
-  validateOwn(wanted.config, wanted.devices);
-  const layers = pickProfiles(wanted.profiles, loaded.layers);
+  validateOwn(wanted, UPDATING);
+  const layers = pickProfiles(wanted.profiles, loaded.layers, () => notFound('Profile'));
   const deviceNames = Object.keys(expandDevices(layers, wanted.devices));
   const kept = replaceConfig(row.config, wanted.config, deviceNames);
   const previous = {
     config: expandConfig(loaded.profiles, row.config),
     devices: expandDevices(loaded.profiles, row.devices),
   };
-  const expanded = validateExpanded({
-    config: kept,
-    devices: wanted.devices,
-    layers,
-    restricted: isRestricted(ctx),
-    networks: loaded.networks,
-    previous,
-  });
+  const asked = { name: row.name, config: kept, devices: wanted.devices, layers, networks: loaded.networks, previous };
+  const expanded = validateExpanded({ ...asked, restricted: isRestricted(ctx) }, UPDATING);
   if (expanded.root.pool !== row.pool)
-    throw badRequest(
-      `Invalid devices: The root disk of instance "${row.name}" cannot change its storage pool from "${row.pool}"`,
-    );
+    throw badRequest(`Cannot update root disk device pool name to "${expanded.root.pool}"`);
   const config = {
     ...kept,
     ...missingHwaddrs(kept, expanded.devices),

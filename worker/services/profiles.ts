@@ -2,6 +2,7 @@
 import type { ProfilePatch, ProfilePut, ProfilesPost } from '#protocol/api/profile.ts';
 import { AppError, badRequest, conflict, failed, forbidden, notFound } from '#protocol/errors.ts';
 import { checkProfileName } from '#protocol/names.ts';
+import { dropEmptyOptions } from '#worker/domain/config.ts';
 import { dropEmpty } from '#worker/domain/instance-config.ts';
 import { checkProfile, checkReferences, checkRestrictedProfile } from '#worker/domain/profile-validation.ts';
 import { featureProject } from '#worker/domain/project.ts';
@@ -60,6 +61,13 @@ export async function getProfile(ctx: Authorized, project: string, name: string)
   return row;
 }
 
+/** For showing it: LXD words the refusal of that one differently. */
+export async function fetchProfile(ctx: Authorized, project: string, name: string): Promise<ProfileRow> {
+  const row = await findProfile(ctx.db, await ownerOf(ctx, project), name);
+  if (row === undefined) throw new AppError('not_found', 'Fetch profile: Profile not found');
+  return row;
+}
+
 export const profileUsers = (ctx: Authorized, row: ProfileRow) => usersOf(ctx, [row.project], row.name);
 
 export async function createProfile(ctx: Authorized, project: string, body: ProfilesPost): Promise<ProfileRow> {
@@ -68,7 +76,7 @@ export async function createProfile(ctx: Authorized, project: string, body: Prof
   const owner = await writableOwner(ctx, project);
   const content = await checkContent(ctx, body, NOTHING);
   const row = { project: owner, name: body.name, description: body.description, ...content };
-  await refusingDuplicates(body.name, () =>
+  await refusingDuplicates(`Error inserting "${body.name}" into database: The profile already exists`, () =>
     makeChange(ctx, {
       writes: [insertProfile(ctx.db, row)],
       events: [lifecycle(ctx, 'profile-created', profileUrl('default', row.name), owner)],
@@ -105,7 +113,7 @@ export async function renameProfileTo(ctx: Authorized, row: ProfileRow, newName:
   const refusal = checkProfileName(newName);
   if (refusal !== null) throw badRequest(refusal);
   const event = lifecycle(ctx, 'profile-renamed', profileUrl('default', newName), row.project, { old_name: row.name });
-  await refusingDuplicates(newName, () =>
+  await refusingDuplicates(`Name "${newName}" already in use`, () =>
     makeChange(ctx, { writes: renameProfile(ctx.db, row.project, row.name, newName), events: [event] }),
   );
 }
@@ -143,7 +151,7 @@ async function usersOf(ctx: Authorized, owners: readonly string[], name: string 
 }
 
 async function checkContent(ctx: Authorized, wanted: Content, previous: Content): Promise<Content> {
-  const content = { config: dropEmpty(wanted.config), devices: wanted.devices };
+  const content = { config: dropEmpty(wanted.config), devices: dropEmptyOptions(wanted.devices) };
   const [pools, networks] = await Promise.all([listPools(ctx.db), listNetworks(ctx.db)]);
   const known = {
     pools: new Set(pools.map(({ name }) => name)),
@@ -158,11 +166,11 @@ async function checkContent(ctx: Authorized, wanted: Content, previous: Content)
   return content;
 }
 
-async function refusingDuplicates(name: string, change: () => Promise<void>): Promise<void> {
+async function refusingDuplicates(refusal: string, change: () => Promise<void>): Promise<void> {
   try {
     await change();
   } catch (error) {
     if (!(error instanceof AppError && error.code === 'conflict')) throw error;
-    throw conflict(`Error inserting "${name}" into database: The profile already exists`, error);
+    throw conflict(refusal, error);
   }
 }

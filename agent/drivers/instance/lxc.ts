@@ -218,7 +218,7 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
       if (store.findSetup(name) === null && store.findSetup(target) !== null) return;
       const setup = store.getSetup(ref);
       if (name === target) return;
-      if (await settledRunning(name)) throw badRequest('Renaming of running instance not allowed');
+      if (await settledRunning(name)) throw badRequest('Renaming of running container not allowed');
       if (store.findSetup(target) !== null) throw conflict(`Name "${newName}" already in use`);
       store.rename(name, target);
       const renamed = { ...setup, spec: { ...setup.spec, name: newName } };

@@ -33,11 +33,11 @@ it.each([
   ['start', 'Stopped', null],
   ['stop', 'Stopped', 'The instance is already stopped'],
   ['stop', 'Frozen', null],
-  ['restart', 'Stopped', 'The instance is not running'],
-  ['freeze', 'Frozen', 'The instance is already frozen'],
-  ['freeze', 'Stopped', 'The instance is not running'],
-  ['unfreeze', 'Running', 'The instance is already running'],
-  ['unfreeze', 'Stopped', 'The instance is not running'],
+  ['restart', 'Stopped', 'The instance is already stopped'],
+  ['freeze', 'Frozen', 'The container is already frozen'],
+  ['freeze', 'Stopped', "The container isn't running"],
+  ['unfreeze', 'Running', 'The container is already running'],
+  ['unfreeze', 'Stopped', "The container isn't running"],
 ] as const)('answers %s of a %s instance as LXD does', (action, status, text) => {
   expect(refuse(action, status)).toBe(text);
 });

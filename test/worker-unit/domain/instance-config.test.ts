@@ -37,7 +37,7 @@ const BAD: [key: string, value: string, refusal: string | RegExp][] = [
   ['boot.stop.priority', 'high', 'Invalid value for an integer "high"'],
   ['boot.autostart.priority', '99999999999999999999', /Invalid value for an integer/],
   ['cluster.evacuate', 'run', 'Invalid value "run" (not one of [auto migrate live-migrate stop])'],
-  ['limits.cpu', '0', 'Invalid CPU limit syntax "0"'],
+  ['limits.cpu', '0', 'Invalid CPU limit syntax'],
   ['limits.cpu', '1-', /Invalid CPU limit syntax/],
   ['limits.cpu', '3-1', /Invalid CPU limit syntax/],
   ['limits.cpu', '0,,2', /Invalid CPU limit syntax/],

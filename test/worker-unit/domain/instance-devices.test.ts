@@ -1,13 +1,20 @@
 import { describe, expect, it } from 'vitest';
 import type { Device, Devices } from '#worker/domain/config.ts';
-import { checkDevices, checkRestrictedDevices, nicNames, nicNetworks } from '#worker/domain/instance-devices.ts';
+import {
+  checkDevices,
+  checkNicNetworks,
+  checkRestrictedDevices,
+  nicNames,
+  nicNetworks,
+} from '#worker/domain/instance-devices.ts';
 
 const disk = (more: Device): Devices => ({ data: { type: 'disk', path: '/data', source: '/srv', ...more } });
 const nic = (more: Device): Devices => ({ eth0: { type: 'nic', network: 'br0', ...more } });
+const bridged = (more: Device): Devices => ({ eth0: { type: 'nic', nictype: 'bridged', parent: 'br0', ...more } });
 
 const BAD: [what: string, devices: Devices, refusal: RegExp][] = [
   ['a device without a type', { x: {} }, /Missing device type/],
-  ['an unknown type', { x: { type: 'warp' } }, /Unsupported device type "warp"/],
+  ['an unknown type', { x: { type: 'warp' } }, /Failed loading device "x": Unsupported device type$/],
   ['a GPU', { x: { type: 'gpu' } }, /Device type "gpu" is not supported in this version/],
   ['a proxy', { x: { type: 'proxy', listen: 'tcp:0.0.0.0:80' } }, /"proxy" is not supported/],
   ['a unix-char device', { x: { type: 'unix-char', path: '/dev/kvm' } }, /not supported/],
@@ -19,9 +26,9 @@ const BAD: [what: string, devices: Devices, refusal: RegExp][] = [
   ['a disk without a source', { x: { type: 'disk', path: '/data' } }, /missing the required "source"/],
   ['a disk on a relative path', disk({ path: 'data' }), /must be absolute/],
   ['a disk path that climbs', disk({ path: '/data/../../etc' }), /must be absolute, without ".."/],
-  ['a disk source that climbs', disk({ source: '/srv/../etc' }), /must be an absolute path/],
-  ['a relative source', disk({ source: 'srv' }), /must be an absolute path/],
-  ['a Ceph source', disk({ source: 'ceph:pool/vol' }), /must be an absolute path/],
+  ['a disk source that climbs', disk({ source: '/srv/../etc' }), /Source path must be absolute/],
+  ['a relative source', disk({ source: 'srv' }), /Source path must be absolute/],
+  ['a Ceph source', disk({ source: 'ceph:pool/vol' }), /Source path must be absolute/],
   ['a custom volume', disk({ pool: 'default', source: 'vol1' }), /Custom volumes as disks are not supported/],
   ['a root disk without a pool', { root: { type: 'disk', path: '/' } }, /must have a "pool"/],
   [
@@ -38,14 +45,20 @@ const BAD: [what: string, devices: Devices, refusal: RegExp][] = [
   ['a disk rate that is none', disk({ 'limits.read': 'fast' }), /Invalid value: fast/],
   ['a line break in a disk path', disk({ path: '/a\nlxc.hook' }), /line breaks/],
   ['a NUL in a source', disk({ source: '/a\0b' }), /line breaks and NUL/],
-  ['a NIC without network or type', { eth0: { type: 'nic' } }, /Missing nictype or network/],
+  ['a NIC without network or type', { eth0: { type: 'nic' } }, /Unsupported device type$/],
   ['network and parent together', nic({ parent: 'br1' }), /Cannot use "parent" property in conjunction with "network"/],
   ['network and nictype together', nic({ nictype: 'bridged' }), /Cannot use "nictype"/],
-  ['a bridged NIC without a parent', { eth0: { type: 'nic', nictype: 'bridged' } }, /Missing parent/],
+  ['network and mtu together', nic({ mtu: '1400' }), /Cannot use "mtu"/],
+  [
+    'two root disks',
+    { a: { type: 'disk', path: '/', pool: 'p' }, b: { type: 'disk', path: '/', pool: 'p' } },
+    /More than one root device found/,
+  ],
+  ['a bridged NIC without a parent', { eth0: { type: 'nic', nictype: 'bridged' } }, /"parent": Required value/],
   ['a macvlan NIC', { eth0: { type: 'nic', nictype: 'macvlan', parent: 'eth0' } }, /"macvlan" is not supported/],
   ['a MAC address that is too short', nic({ hwaddr: '00:16:3e' }), /Invalid MAC address/],
-  ['an MTU that is none', nic({ mtu: 'jumbo' }), /Invalid value for an integer/],
-  ['an MTU of zero', nic({ mtu: '0' }), /must be between/],
+  ['an MTU that is none', bridged({ mtu: 'jumbo' }), /Invalid value for an integer/],
+  ['an MTU of zero', bridged({ mtu: '0' }), /must be between/],
   ['an IPv4 address with three parts', nic({ 'ipv4.address': '10.0.1' }), /Not an IPv4 address/],
   ['an IPv6 address as IPv4', nic({ 'ipv4.address': 'fd00::1' }), /Not an IPv4 address/],
   ['an IPv6 address with a zone', nic({ 'ipv6.address': 'fe80::1%eth0' }), /Not an IPv6 address/],
@@ -58,7 +71,7 @@ const BAD: [what: string, devices: Devices, refusal: RegExp][] = [
   [
     'two disks on one path',
     { a: { type: 'disk', path: '/d', source: '/1' }, b: { type: 'disk', path: '/d', source: '/2' } },
-    /More than one disk device uses the same path: "\/d"/,
+    /^Device validation failed for "a": More than one disk device uses the same path "\/d"/,
   ],
   [
     'two NICs with one name',
@@ -88,6 +101,24 @@ describe('checkDevices', () => {
 
   it('names the device in the refusal', () => {
     expect(checkDevices({ web: { type: 'gpu' } })).toMatch(/^Device validation failed for "web": /);
+  });
+});
+
+describe('checkNicNetworks', () => {
+  const managed = new Set(['br0']);
+
+  it('refuses a second NIC on a managed network, by either name', () => {
+    const second = { eth1: { type: 'nic', nictype: 'bridged', parent: 'br0' } };
+    expect(checkNicNetworks({ ...nic({}), ...second }, 'c1', managed)).toBe(
+      'Failed add validation for device "eth1": Instance DNS name "c1" already used on network',
+    );
+  });
+
+  it('takes several NICs on several networks, or on one bridge of the host', () => {
+    const elsewhere = { eth1: { type: 'nic', network: 'br1' } };
+    expect(checkNicNetworks({ ...nic({}), ...elsewhere }, 'c1', new Set(['br0', 'br1']))).toBeNull();
+    const twice = { a: { type: 'nic', nictype: 'bridged', parent: 'wan' }, b: { type: 'nic', parent: 'wan' } };
+    expect(checkNicNetworks(twice, 'c1', managed)).toBeNull();
   });
 });
 

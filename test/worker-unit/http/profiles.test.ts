@@ -40,7 +40,7 @@ describe('profiles', () => {
     expect((await api.call('POST', `${PATH}/p1`, { body: { name: 'p3' } })).headers.get('location')).toBe(`${PATH}/p3`);
     expect((await api.call('GET', `${PATH}/p3`)).body.metadata.config).toEqual({ 'limits.cpu': '2', 'user.z': '1' });
     expect((await api.call('DELETE', `${PATH}/p3`)).status).toBe(200);
-    expect((await api.call('GET', `${PATH}/p3`)).body.error).toBe('Profile not found');
+    expect((await api.call('GET', `${PATH}/p3`)).body.error).toBe('Fetch profile: Profile not found');
     expect(api.asked.published.map(({ metadata }) => metadata.action)).toEqual([
       'profile-created',
       'profile-updated',

@@ -157,12 +157,12 @@ describe('creating', () => {
     ['an unknown instance type', { instance_type: 't2.micro' }, 400, /doesn't exist/],
     ['an unknown profile', { profiles: ['nope'] }, 500, 'Requested profile "nope" doesn\'t exist'],
     ['a profile named twice', { profiles: ['default', 'default'] }, 400, /Duplicate profile/],
-    ['an unknown key', { config: { 'nope.key': '1' } }, 400, 'Invalid config: Unknown configuration key: nope.key'],
-    ['a bad value', { config: { 'limits.memory': 'abc' } }, 400, 'Invalid config: Invalid value: abc'],
-    ['a bad device', { devices: { x: { type: 'gpu' } } }, 400, /^Invalid devices: .*not supported/],
+    ['an unknown key', { config: { 'nope.key': '1' } }, 400, /^Failed creating instance record: Unknown configuration/],
+    ['a bad value', { config: { 'limits.memory': 'abc' } }, 400, 'Failed creating instance record: Invalid value: abc'],
+    ['a bad device', { devices: { x: { type: 'gpu' } } }, 400, /^Failed .* instance: Invalid devices: .*not supported/],
     ['no root disk', { profiles: [] }, 400, /No root device could be found/],
     ['an unknown pool', { devices: { root: { ...root.root, pool: 'nope' } } }, 404, /Storage pool not found$/],
-    ['an unknown network', { devices: { eth1: { type: 'nic', network: 'nope' } } }, 404, 'Network not found'],
+    ['an unknown network', { devices: { eth1: { type: 'nic', network: 'nope' } } }, 400, /Network not found$/],
     ['an unknown image', { source: { type: 'image', alias: 'nope' } }, 404, 'Image not found'],
     ['a fingerprint that is a path', { source: { type: 'image', fingerprint: '../x' } }, 404, 'Image not found'],
     ['an image of nothing', { source: { type: 'image' } }, 400, /Must specify one of/],
@@ -368,11 +368,11 @@ describe('changing', () => {
   it.each<[string, Record<string, unknown>, number, string | RegExp]>([
     ['an unknown key', { config: { 'nope.key': '1' } }, 400, 'Invalid config: Unknown configuration key: nope.key'],
     ['a bad value', { config: { 'limits.memory': 'abc' } }, 400, 'Invalid config: Invalid value: abc'],
-    ['an unknown profile', { profiles: ['nope'] }, 500, /Requested profile "nope"/],
+    ['an unknown profile', { profiles: ['nope'] }, 404, 'Profile not found'],
     ['a lost root disk', { profiles: [] }, 400, /No root device could be found/],
     ['another architecture', { architecture: 'aarch64' }, 400, /architecture/],
     ['a snapshot to restore', { restore: 'c1/s0' }, 501, /not supported/],
-    ['an unknown network', { devices: { e: { type: 'nic', network: 'nope' } } }, 404, 'Network not found'],
+    ['an unknown network', { devices: { e: { type: 'nic', network: 'nope' } } }, 400, /Network not found$/],
   ])('refuses %s and leaves the row as it is', async (_what, change, status, message) => {
     const before = await row();
     const refused = await refusal(put(change));
@@ -381,9 +381,14 @@ describe('changing', () => {
     expect(await row()).toEqual(before);
   });
 
+  it('unsets a device option by an empty value', async () => {
+    await put({ devices: { eth0: { type: 'nic', network: 'br0', name: 'eth1', hwaddr: '' } } });
+    expect((await row())?.devices).toEqual({ eth0: { type: 'nic', network: 'br0', name: 'eth1' } });
+  });
+
   it('refuses to move the root disk to another pool', async () => {
     await set({ pool: 'elsewhere' });
-    expect((await refusal(put({ config: {} }))).message).toMatch(/cannot change its storage pool/);
+    expect((await refusal(put({ config: {} }))).message).toMatch(/^Cannot update root disk device pool name to/);
   });
 
   it('lets a confined caller change other keys of an instance with raw.lxc, not that one', async () => {
@@ -432,11 +437,11 @@ describe('state', () => {
     ['start', 'Running', 'The instance is already running'],
     ['start', 'Frozen', 'The instance is already running'],
     ['stop', 'Stopped', 'The instance is already stopped'],
-    ['restart', 'Stopped', 'The instance is not running'],
-    ['freeze', 'Stopped', 'The instance is not running'],
-    ['freeze', 'Frozen', 'The instance is already frozen'],
-    ['unfreeze', 'Stopped', 'The instance is not running'],
-    ['unfreeze', 'Running', 'The instance is already running'],
+    ['restart', 'Stopped', 'The instance is already stopped'],
+    ['freeze', 'Stopped', "The container isn't running"],
+    ['freeze', 'Frozen', 'The container is already frozen'],
+    ['unfreeze', 'Stopped', "The container isn't running"],
+    ['unfreeze', 'Running', 'The container is already running'],
     ['explode', 'Running', 'Unknown action "explode"'],
   ] as const)('refuses %s of an instance that is %s', async (action, status, message) => {
     await set({ status });
@@ -500,7 +505,7 @@ describe('renaming and deleting', () => {
       });
     expect((await refusal(rename({ name: 'c9' }, 'node2'))).status).toBe(400);
     await set({ status: 'Running' });
-    expect((await refusal(rename({ name: 'c9' }))).message).toBe('Renaming of running instance not allowed');
+    expect((await refusal(rename({ name: 'c9' }))).message).toBe('Renaming of running container not allowed');
   });
 
   it('deletes by a command with the pool as the member has it', async () => {

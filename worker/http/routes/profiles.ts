@@ -3,6 +3,7 @@ import { ProfilePatch, ProfilePost, ProfilePut, ProfilesPost } from '#protocol/a
 import {
   changeProfile,
   createProfile,
+  fetchProfile,
   getProfile,
   listProfilesOf,
   profileEtagParts,
@@ -45,7 +46,7 @@ export function profileRoutes(app: App): void {
     },
   );
   route(app, { ...common, method: 'get', path, summary: 'One profile' }, async ({ ctx, project, params }) => {
-    const row = await getProfile(ctx, project, params.name);
+    const row = await fetchProfile(ctx, project, params.name);
     return sync(profileToApi(row, await profileUsers(ctx, row)), { etag: await etag(profileEtagParts(row)) });
   });
   route(

@@ -271,7 +271,7 @@ describe('a running instance', () => {
 
   it('cannot be removed or renamed', async () => {
     await expect(fixture.driver.remove(ref)).rejects.toThrow('Instance is running');
-    await expect(fixture.driver.rename(ref, 'lsrt-b')).rejects.toThrow('Renaming of running instance not allowed');
+    await expect(fixture.driver.rename(ref, 'lsrt-b')).rejects.toThrow('Renaming of running container not allowed');
   });
 });
 
