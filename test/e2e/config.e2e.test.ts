@@ -1,5 +1,9 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { spawn } from '@lydell/node-pty';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { cluster, instancesOf, lxc, newName, removeInstances, table } from './support.ts';
+import { cluster, instancesOf, lxc, newName, removeInstances, table, waitFor } from './support.ts';
 
 const name = newName('config');
 beforeAll(async () => {
@@ -7,14 +11,52 @@ beforeAll(async () => {
 });
 afterAll(() => removeInstances([name]));
 
+/** Whether a program inside can hold so much memory. */
+async function canTake(instance: string, megabytes: number): Promise<boolean> {
+  const bytes = megabytes * 1_000_000;
+  const command = `head -c ${bytes} /dev/zero | tail -c ${bytes - 1} | wc -c`;
+  return (await lxc('exec', instance, '--', 'sh', '-c', command)).stdout.trim() === String(bytes - 1);
+}
+
 describe('configuration by the stock client', () => {
   it('enforces limits.memory on the running instance', async () => {
     expect(await lxc('config', 'set', name, 'limits.memory', '128MiB')).toMatchObject({ code: 0 });
-    const eat = await lxc('exec', name, '--', 'sh', '-c', 'head -c 300000000 /dev/zero | tail -c 299999999 | wc -c');
-    expect(eat.stdout.trim()).not.toBe('299999999');
+    expect(await canTake(name, 150)).toBe(false);
     expect(await lxc('config', 'unset', name, 'limits.memory')).toMatchObject({ code: 0 });
-    const free = await lxc('exec', name, '--', 'sh', '-c', 'head -c 300000000 /dev/zero | tail -c 299999999 | wc -c');
-    expect(free.stdout.trim()).toBe('299999999');
+    expect(await canTake(name, 150)).toBe(true);
+  });
+
+  it('enforces what was set while the instance was stopped', async () => {
+    expect(await lxc('stop', '-f', name)).toMatchObject({ code: 0 });
+    expect(await lxc('config', 'set', name, 'limits.memory', '64MiB')).toMatchObject({ code: 0 });
+    expect(await lxc('start', name)).toMatchObject({ code: 0 });
+    expect(await canTake(name, 80)).toBe(false);
+    expect(await lxc('config', 'unset', name, 'limits.memory')).toMatchObject({ code: 0 });
+  });
+
+  it('enforces a limit edited into a profile on the instances that use it and run', async () => {
+    const profile = newName('limited');
+    await lxc('profile', 'create', profile);
+    await lxc('profile', 'add', name, profile);
+    await editWith(['profile', 'edit', profile], `sed -i 's/^config: {}/config:\\n  limits.memory: 64MiB/' "$1"`);
+    expect((await lxc('profile', 'get', profile, 'limits.memory')).stdout).toBe('64MiB\n');
+    await waitFor('the limit to hold', async () => ((await canTake(name, 80)) ? undefined : true));
+    await lxc('profile', 'unset', profile, 'limits.memory');
+    await waitFor('the limit to go', async () => ((await canTake(name, 80)) ? true : undefined));
+    await lxc('profile', 'remove', name, profile);
+    await lxc('profile', 'delete', profile);
+  });
+
+  it('keeps nothing of a change that the member refuses', async () => {
+    const before = (await instancesOf([name]))[0];
+    const device = ['config', 'device', 'add', name, 'data', 'disk', 'source=/nonexistent', 'path=/mnt'];
+    expect(await lxc(...device)).toEqual({
+      stdout: '',
+      stderr: 'Error: Failed add validation for device "data": Missing source path "/nonexistent" for disk "data"\n',
+      code: 1,
+    });
+    expect((await instancesOf([name]))[0]).toMatchObject({ config: before?.config, devices: before?.devices });
+    expect(await lxc('config', 'set', name, 'user.after', 'fine')).toMatchObject({ code: 0 });
   });
 
   it('refuses an unknown key with LXD’s text and changes nothing', async () => {
@@ -49,8 +91,42 @@ describe('configuration by the stock client', () => {
     expect((await lxc('profile', 'delete', profile)).stdout).toBe(`Profile ${profile} deleted\n`);
   });
 
-  it('refuses an edit that was made on an older version of the object', async () => {
-    const response = await lxc('query', '-X', 'PUT', '-d', '{"description":"x"}', '/1.0/profiles/default', '--raw');
-    expect(response.code).toBe(0);
+  it('refuses an edit that was made on an older version of the object, as the editor is told', async () => {
+    const profile = newName('edited');
+    await lxc('profile', 'create', profile);
+    const shown = await editWith(
+      ['profile', 'edit', profile],
+      `lxc profile set ${profile} user.meanwhile=1; sed -i 's/^description:.*/description: too late/' "$1"`,
+    );
+    expect(shown).toMatch(/Config parsing error: ETag doesn't match: [0-9a-f]{64} vs [0-9a-f]{64}/);
+    const kept = (await lxc('profile', 'show', profile)).stdout;
+    expect(kept).toContain('user.meanwhile: "1"');
+    expect(kept).toContain('description: ""');
+    await lxc('profile', 'delete', profile);
   });
 });
+
+/**
+ * Runs `lxc … edit` on a terminal with an editor that is this shell script, its `$1` the file. Resolves to what the terminal
+ * shows when the client has ended or asks whether to open the editor again (then it is interrupted).
+ */
+async function editWith(args: string[], script: string): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'longshore-editor-'));
+  try {
+    const editor = join(dir, 'editor');
+    await writeFile(editor, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    const [file, words, env] = cluster.lxcCommand(args);
+    const terminal = spawn(file, words, { cols: 200, rows: 40, env: { ...env, EDITOR: editor, VISUAL: '' } });
+    let shown = '';
+    terminal.onData((data) => {
+      shown += data;
+      if (shown.includes('ctrl+c to abort')) terminal.kill('SIGINT');
+    });
+    await new Promise<void>((resolve) => {
+      terminal.onExit(() => resolve());
+    });
+    return shown;
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+}

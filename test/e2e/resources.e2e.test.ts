@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { api } from './api.ts';
 import { cluster, lxc, lxcJson, newName, removeInstances, table, waitFor } from './support.ts';
 
 const name = newName('resources');
@@ -97,7 +98,7 @@ describe('storage, networks, images, operations by the stock client', () => {
   it('answers 404 in LXD’s form for what is not there', async () => {
     for (const [path, text] of [
       ['/1.0/instances/nope', 'Instance not found'],
-      ['/1.0/profiles/nope', 'Profile not found'],
+      ['/1.0/profiles/nope', 'Fetch profile: Profile not found'],
       ['/1.0/storage-pools/nope', 'Storage pool not found'],
       ['/1.0/networks/nope', 'Network not found'],
       ['/1.0/images/abc', 'Image not found'],
@@ -105,11 +106,13 @@ describe('storage, networks, images, operations by the stock client', () => {
       ['/1.0/cluster/members/nope', 'Cluster member not found'],
       ['/1.0/nope', 'not found'],
     ] as const) {
-      const { stdout } = await lxc('query', '--raw', path);
-      expect({ path, answer: JSON.parse(stdout) as unknown }).toMatchObject({
+      const { status, body } = await api({ method: 'GET', path });
+      expect({ path, status, body }).toMatchObject({
         path,
-        answer: { type: 'error', error_code: 404, error: text },
+        status: 404,
+        body: { type: 'error', error_code: 404, error: text },
       });
+      expect(await lxc('query', '--raw', path)).toEqual({ stdout: '', stderr: `Error: ${text}\n`, code: 1 });
     }
     expect(await lxcJson('query', '/1.0/cluster')).toMatchObject({ enabled: true });
   });

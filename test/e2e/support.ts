@@ -26,6 +26,7 @@ export interface ApiInstance {
   location: string;
   config: Record<string, string>;
   expanded_config: Record<string, string>;
+  devices: Record<string, Record<string, string>>;
 }
 
 export async function instancesOf(names: string[]): Promise<ApiInstance[]> {
