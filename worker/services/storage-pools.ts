@@ -32,8 +32,16 @@ export interface ApiPool {
   locations: string[];
 }
 
-const userUrl = (user: PoolUser) =>
-  resourceUrl(user.kind === 'instance' ? 'instances' : 'profiles', user.name, user.project);
+/** By kind and name: the members' copies of the images that instances were cloned from, instances, profiles. */
+function usedBy(users: readonly PoolUser[]): string[] {
+  const images = users.flatMap(({ baseImage, member }) =>
+    baseImage === null || member === null ? [] : [`/1.0/images/${baseImage}?target=${encodeURIComponent(member)}`],
+  );
+  const others = users.map(({ kind, name, project }) =>
+    resourceUrl(kind === 'instance' ? 'instances' : 'profiles', name, project),
+  );
+  return [...new Set(images), ...others].sort();
+}
 
 function toApi(ctx: Authorized, pool: PoolWithMembers, users: PoolUser[], member: PoolMemberRow | null): ApiPool {
   const { projects } = ctx.principal;
@@ -42,9 +50,14 @@ function toApi(ctx: Authorized, pool: PoolWithMembers, users: PoolUser[], member
     description: pool.description,
     name: pool.name,
     driver: pool.driver,
-    used_by: users
-      .filter((user) => user.pool === pool.name && (projects === null || projects.includes(user.project)))
-      .map(userUrl),
+    used_by: usedBy(
+      users.filter(
+        (user) =>
+          user.pool === pool.name &&
+          (projects === null || projects.includes(user.project)) &&
+          (member === null || user.member === null || user.member === member.member),
+      ),
+    ),
     status: member === null ? pool.status : member.status,
     locations: pool.members.map((row) => row.member),
   };

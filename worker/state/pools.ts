@@ -61,6 +61,9 @@ export interface PoolUser {
   kind: 'instance' | 'profile';
   project: string;
   name: string;
+  /** Where an instance is, and the fingerprint of the image it was cloned from there; null otherwise. */
+  member: string | null;
+  baseImage: string | null;
 }
 
 /** Every use of the pool (null: of all pools) in one statement. */
@@ -73,6 +76,8 @@ export async function listPoolUsers(db: Db, pool: string | null): Promise<PoolUs
       kind: sql<'instance' | 'profile'>`'instance'`.as('kind'),
       project: sql<string>`${instances.project}`.as('project'),
       name: sql<string>`${instances.name}`.as('name'),
+      member: sql<string | null>`${instances.member}`.as('member'),
+      baseImage: sql<string | null>`json_extract(${instances.config}, '$."volatile.base_image"')`.as('base_image'),
     })
     .from(instances)
     .where(pool === null ? ne(instances.pool, '') : eq(instances.pool, pool));
@@ -82,6 +87,8 @@ export async function listPoolUsers(db: Db, pool: string | null): Promise<PoolUs
       kind: sql<'instance' | 'profile'>`'profile'`.as('kind'),
       project: sql<string>`${profiles.project}`.as('project'),
       name: sql<string>`${profiles.name}`.as('name'),
+      member: sql<string | null>`null`.as('member'),
+      baseImage: sql<string | null>`null`.as('base_image'),
     })
     .from(profiles)
     .innerJoin(device, sql`true`)

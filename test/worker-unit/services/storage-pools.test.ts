@@ -300,6 +300,27 @@ describe('resources', () => {
   });
 });
 
+describe('users of a pool', () => {
+  it('are images, instances and profiles; with a target, those that are there', async () => {
+    await create();
+    const image = 'a'.repeat(64);
+    await addInstance(world.db, 'c1', { pool: 'data', member: 'node1', config: { 'volatile.base_image': image } });
+    await addInstance(world.db, 'c2', { pool: 'data', member: 'node2', config: { 'volatile.base_image': image } });
+    await addInstance(world.db, 'c3', { pool: 'data', member: 'node2', config: { 'volatile.base_image': image } });
+    const own = { project: 'default', config: {}, devices: { root: { type: 'disk', path: '/', pool: 'data' } } };
+    await world.db.insert(profiles).values({ ...own, name: 'big' });
+    const url = `/1.0/images/${image}?target=`;
+    const there = ['/1.0/instances/c2', '/1.0/instances/c3', '/1.0/profiles/big'];
+    expect((await getPool(world.ctx, 'data', null)).used_by).toEqual([
+      `${url}node1`,
+      `${url}node2`,
+      '/1.0/instances/c1',
+      ...there,
+    ]);
+    expect((await getPool(world.ctx, 'data', 'node2')).used_by).toEqual([`${url}node2`, ...there]);
+  });
+});
+
 describe('volumes', () => {
   it('are the instances’ and the images they came from, with location', async () => {
     await create();
