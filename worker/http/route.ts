@@ -8,8 +8,9 @@ import { badRequest, forbidden, notFound } from '#protocol/errors.ts';
 import type { Env } from '#worker/env.ts';
 import type { Authorized, Context } from '#worker/services/context.ts';
 import { findProject } from '#worker/state/projects.ts';
-import { authenticate, type Caller, type Peer } from './auth.ts';
+import { authenticate, type Caller, expectCaller, type Peer } from './auth.ts';
 import { parseWith, readJson } from './body.ts';
+import { answerEarly } from './early.ts';
 
 export type AppBindings = { Bindings: Env; Variables: { ctx: Context; requestId: string } };
 export type App = OpenAPIHono<AppBindings>;
@@ -38,6 +39,7 @@ export interface RouteSpec<P extends string, Q extends z.ZodObject, B extends z.
   query?: Q;
   /** Absent: the body is left alone, for the handler to read from `request`. */
   body?: B;
+  /** A `GET` with `sync` changes nothing anywhere: it may be run for a caller who then gets no answer. */
   answer: 'sync' | 'created' | 'async' | 'raw' | 'websocket';
   /** `public`: anyone. `trusted`: who may use the project. `admin`: callers without a restriction. */
   access: 'public' | 'trusted' | 'admin';
@@ -80,28 +82,32 @@ export function route<P extends string, Q extends z.ZodObject = NoQuery, B exten
     const request = c.req.raw;
     const search = new URL(request.url).searchParams;
     const shared = c.get('ctx');
-    const caller = await authenticate(request, c.env, shared);
-    const ctx: Authorized = { ...shared, principal: caller.principal };
-    const scope = readScope(search, caller);
-    await checkAccess(ctx, spec, caller, scope);
-    const query = parseWith(spec.query ?? z.object({}), readQuery(search)) as z.infer<Q>;
-    const body = spec.body === undefined ? undefined : parseWith(spec.body, await readJson(request));
-    return handler({
-      ctx,
-      params: Params.parse(c.req.param()) as { [N in Names<P>]: string },
-      query,
-      body: body as z.infer<B>,
-      request,
-      env: c.env,
-      project: scope.project,
-      projects: scope.projects,
-      target: search.get('target') || null,
-      recursion: readRecursion(search),
-      ifMatch: request.headers.get('if-match'),
-      trusted: caller.trusted && !(spec.access === 'public' && search.has('public')),
-      metrics: caller.metrics,
-      peer: caller.peer,
-    });
+    const answer = async (caller: Caller): Promise<Response> => {
+      const ctx: Authorized = { ...shared, principal: caller.principal };
+      const scope = readScope(search, caller);
+      await checkAccess(ctx, spec, caller, scope);
+      const query = parseWith(spec.query ?? z.object({}), readQuery(search)) as z.infer<Q>;
+      const body = spec.body === undefined ? undefined : parseWith(spec.body, await readJson(request));
+      return handler({
+        ctx,
+        params: Params.parse(c.req.param()) as { [N in Names<P>]: string },
+        query,
+        body: body as z.infer<B>,
+        request,
+        env: c.env,
+        project: scope.project,
+        projects: scope.projects,
+        target: search.get('target') || null,
+        recursion: readRecursion(search),
+        ifMatch: request.headers.get('if-match'),
+        trusted: caller.trusted && !(spec.access === 'public' && search.has('public')),
+        metrics: caller.metrics,
+        peer: caller.peer,
+      });
+    };
+    const onlyReads = spec.method.toLowerCase() === 'get' && spec.answer === 'sync';
+    const expected = onlyReads ? expectCaller(request, c.env) : null;
+    return answerEarly(expected, authenticate(request, c.env, shared), answer);
   });
 }
 
