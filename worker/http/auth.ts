@@ -94,6 +94,9 @@ function untrusted(address: string, peer: Peer | null): Caller {
   return { principal, trusted: false, metrics: false, peer };
 }
 
+/** A caller who was not asked. */
+export const NOBODY: Caller = untrusted('', null);
+
 async function localUser(request: Request, env: Env, ctx: Context, token: string): Promise<Caller | null> {
   const session = await verifySession(env, token);
   if (session === null || (await findMember(ctx.db, session.member)) === undefined) return null;

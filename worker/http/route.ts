@@ -8,7 +8,7 @@ import { badRequest, forbidden, notFound } from '#protocol/errors.ts';
 import type { Env } from '#worker/env.ts';
 import type { Authorized, Context } from '#worker/services/context.ts';
 import { findProject } from '#worker/state/projects.ts';
-import { authenticate, type Caller, expectCaller, type Peer } from './auth.ts';
+import { authenticate, type Caller, expectCaller, NOBODY, type Peer } from './auth.ts';
 import { parseWith, readJson } from './body.ts';
 import { answerEarly } from './early.ts';
 
@@ -41,8 +41,11 @@ export interface RouteSpec<P extends string, Q extends z.ZodObject, B extends z.
   body?: B;
   /** A `GET` with `sync` changes nothing anywhere: it may be run for a caller who then gets no answer. */
   answer: 'sync' | 'created' | 'async' | 'raw' | 'websocket';
-  /** `public`: anyone. `trusted`: who may use the project. `admin`: callers without a restriction. */
-  access: 'public' | 'trusted' | 'admin';
+  /**
+   * `public`: anyone. `secret`: anyone, and who it is does not matter (nor is it looked up): the handler checks a secret.
+   * `trusted`: who may use the project. `admin`: callers without a restriction.
+   */
+  access: 'public' | 'secret' | 'trusted' | 'admin';
   /** `server`: not part of a project, so `?project=` has no meaning and the handler filters by `principal.projects`. */
   scope?: 'project' | 'server';
 }
@@ -107,7 +110,8 @@ export function route<P extends string, Q extends z.ZodObject = NoQuery, B exten
     };
     const onlyReads = spec.method.toLowerCase() === 'get' && spec.answer === 'sync';
     const expected = onlyReads ? expectCaller(request, c.env) : null;
-    return answerEarly(expected, authenticate(request, c.env, shared), answer);
+    const known = spec.access === 'secret' ? Promise.resolve(NOBODY) : authenticate(request, c.env, shared);
+    return answerEarly(expected, known, answer);
   });
 }
 
@@ -128,11 +132,11 @@ function readScope(search: URLSearchParams, caller: Caller): Scope {
 /** The project of a request must be the caller's and exist; one unknown to a restricted caller is forbidden, not missing. */
 async function checkAccess(
   ctx: Authorized,
-  { access, scope: of }: { access: 'public' | 'trusted' | 'admin'; scope?: 'project' | 'server' },
+  { access, scope: of }: Pick<RouteSpec<string, z.ZodObject, z.ZodType>, 'access' | 'scope'>,
   caller: Caller,
   scope: Scope,
 ): Promise<void> {
-  if (access === 'public') return;
+  if (access === 'public' || access === 'secret') return;
   if (!caller.trusted) throw forbidden();
   const { projects } = ctx.principal;
   if (access === 'admin' && projects !== null) throw forbidden();
@@ -167,7 +171,7 @@ function register<P extends string, Q extends z.ZodObject, B extends z.ZodType>(
     path: spec.path.replace(/:(\w+)(\{[^}]*\})?/g, '{$1}'),
     summary: spec.summary,
     tags: [spec.tag],
-    security: spec.access === 'public' ? [] : [{ tls: [] }],
+    security: ['public', 'secret'].includes(spec.access) ? [] : [{ tls: [] }],
     request: {
       params,
       ...(spec.query === undefined ? {} : { query: spec.query }),

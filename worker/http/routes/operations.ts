@@ -68,7 +68,7 @@ export function operationRoutes(app: App): void {
       tag: 'operations',
       query: z.object({ secret: z.string().max(256) }),
       answer: 'websocket',
-      access: 'public',
+      access: 'secret',
     },
     ({ ctx, params, request }) => ctx.objects.streams.connect(params.id, request),
   );
