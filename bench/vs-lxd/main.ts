@@ -67,7 +67,8 @@ async function main(): Promise<number> {
     const chosen = chooseMeasures(measures(noise), values.only);
     const [image] = await Promise.all([ensureTiny(), makeNoise(noise)]);
     const rows = await withClusters(image, (clusters) => measureAll(clusters, image, { chosen, rounds, noise }));
-    await print(rows, rounds);
+    if (rows.length > 0) await print(rows, rounds);
+    interrupt.signal.throwIfAborted();
     return rows.some((row) => 'failure' in row) ? 1 : 0;
   } finally {
     await removeRun(scratch);
@@ -113,8 +114,8 @@ async function measureAll({ lxd, longshore }: Clusters, image: BuiltImage, plan:
     try {
       rows.push(await report(measure.name, () => measurePairs([lxd.side, longshore.side], measure, options)));
     } catch (error) {
-      // The others are worth having without this one, but not after an interrupt.
-      interrupt.signal.throwIfAborted();
+      // What was measured before an interrupt is worth having, and the others without this one.
+      if (interrupt.signal.aborted) return rows;
       rows.push({ name: measure.name, failure: error instanceof Error ? error.message : String(error) });
     }
   }
