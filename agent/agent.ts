@@ -24,9 +24,11 @@ import { openSocket } from './link/connection.ts';
 import { nextEpoch } from './link/epoch.ts';
 import { readIdentity, signPayload } from './link/identity.ts';
 import { createLink } from './link/link.ts';
+import { createPool } from './link/pool.ts';
 import { createFetchPart } from './link/request.ts';
 import { startLocalServer } from './local/server.ts';
 import type { Log } from './log.ts';
+import { createContentStream } from './streams/content.ts';
 import { openAgentStream } from './streams/stream.ts';
 import type { Exec } from './system/exec.ts';
 
@@ -35,6 +37,8 @@ const SLOTS_PER_CORE = 2;
 /** A resumed command may need its image before the link is back. */
 const FETCH_WAIT_MS = 60_000;
 const STREAM_WAIT_MS = 5_000;
+/** A file after the other goes over one connection; less than the patience of the front (75 s) and of middleboxes. */
+const POOL_IDLE_MS = 30_000;
 /** A link that is just being replaced returns within this time. */
 const LOCAL_WAIT_MS = 3_000;
 
@@ -81,6 +85,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
   const drivers = deps.createDrivers(
     createFetchPart({ trust, session: (signal) => link.whenUp(FETCH_WAIT_MS, signal) }),
   );
+  const pool = createPool(trust, POOL_IDLE_MS);
   const host: Host = {
     log,
     journal,
@@ -93,6 +98,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
       const path = `/agent/stream/${encodeURIComponent(id)}`;
       return openAgentStream({ log }, openSocket(address, trust, path, { authorization: `Bearer ${token}` }));
     },
+    openContent: (streamId) => createContentStream({ pool, session: () => link.whenUp(STREAM_WAIT_MS) }, streamId),
   };
 
   const reporter = createReporter({ host, send: link.send, isBusy: (ref) => dispatcher.isBusy(ref) });
@@ -141,6 +147,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
       dispatcher.stop();
       reporter.stop();
       await Promise.all([link.stop(), local.close()]);
+      pool.destroy();
       log.info('agent.stopped');
     },
   };

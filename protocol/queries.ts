@@ -37,12 +37,13 @@ export const QUERIES = {
   },
   'network.leases': { params: z.object({ network: z.string() }), result: z.object({ leases: z.array(Lease) }) },
   /**
-   * Dials the stream; the agent answers `head` there (a `FileHead`), then for `get` of a file the bytes. For `put` the
-   * bytes come from the stream, and `done` or `error` ends it.
+   * The answer says that the file is open, and its content goes over the stream (`protocol/stream.ts`); or, where there is
+   * no content to carry (a directory made, anything deleted), that it is done.
    */
   'file.open': {
     params: InstanceRef.extend({
-      streamId: z.string(),
+      /** Null when there is no content to carry. */
+      streamId: z.string().nullable(),
       action: z.enum(['get', 'put', 'delete']),
       path: z.string().max(4096),
       put: z

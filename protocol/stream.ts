@@ -1,15 +1,21 @@
 /**
- * The socket between an agent and a Stream object: `GET /agent/stream/<id>`, one per exec, console or file transfer.
+ * What passes between an agent and a Stream object.
  *
- * Bytes travel in binary messages: one byte of channel, then the payload (at most `CHUNK_BYTES`). Control travels as JSON
- * text. Websocket `send()` knows no back-pressure in a Durable Object, so each channel has a window: a sender may have
- * `WINDOW_BYTES` unconfirmed, and gets room again by `credit`.
+ * exec and console: one websocket, `GET /agent/stream/<id>`. Bytes travel in binary messages: one byte of channel, then the
+ * payload (at most `CHUNK_BYTES`). Control travels as JSON text. Websocket `send()` knows no back-pressure in a Durable
+ * Object, so each channel has a window: a sender may have `WINDOW_BYTES` unconfirmed, and gets room again by `credit`.
+ *
+ * A file: plain HTTP below `/agent/stream/<id>`, whose bodies have back-pressure of their own and pass through the runtime
+ * without being looked at. For a `get` the agent sends the content by `PUT …/content`, in parts of at most `PART_BYTES`, the
+ * first with the `FileHead` in `FILE_HEAD_HEADER`. For a `put` it takes the content by `GET …/content`; a body that ends
+ * proves nothing (runtimes end a body cleanly when its sender has gone), so it then tells how it went by
+ * `POST …/outcome`, and the answer says whether the content was whole: 204, or 404 and 409.
  */
 import { z } from 'zod';
 import { WireError } from './errors.ts';
 import { FileType } from './queries.ts';
 
-/** exec: stdin or terminal. file: the content. */
+/** stdin or terminal. */
 export const CHANNEL_INPUT = 0;
 export const CHANNEL_STDOUT = 1;
 export const CHANNEL_STDERR = 2;
@@ -19,27 +25,30 @@ export const WINDOW_BYTES = 4 * 1024 * 1024;
 
 const Channel = z.number().int().min(0).max(2);
 
-/** What a file is, before its bytes. `target` only for symlinks, `entries` only for directories. */
+/** Request bodies end at 100 MB on the platform. */
+export const PART_BYTES = 64 * 1024 * 1024;
+export const FILE_HEAD_HEADER = 'x-longshore-file-head';
+
+/** What a file is, before its content: the bytes of a file, the target of a symlink, a directory's names as a JSON array. */
 export const FileHead = z.object({
   type: FileType,
   mode: z.number().int(),
   uid: z.number().int(),
   gid: z.number().int(),
-  sizeBytes: z.number(),
+  /** Of the content. */
+  sizeBytes: z.number().int().nonnegative(),
   modifiedAt: z.string(),
-  target: z.string().nullable(),
-  entries: z.array(z.string()).nullable(),
 });
 export type FileHead = z.infer<typeof FileHead>;
 
+/** How a put went on the host: complete there, or why not. */
+export const FileOutcome = z.object({ error: WireError.nullable() });
+export type FileOutcome = z.infer<typeof FileOutcome>;
+
 /** Agent → Stream object. */
 export const AgentStreamFrame = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('head'), head: FileHead }),
   z.object({ type: z.literal('end'), channel: Channel }),
   z.object({ type: z.literal('credit'), channel: Channel, bytes: z.number().int().positive() }),
-  /** A `put` or `delete` is complete and on disk. */
-  z.object({ type: z.literal('done') }),
-  z.object({ type: z.literal('error'), error: WireError }),
 ]);
 export type AgentStreamFrame = z.infer<typeof AgentStreamFrame>;
 

@@ -5,6 +5,7 @@ import type { InstanceDriver } from '../drivers/instance/driver.ts';
 import type { NetworkDriver } from '../drivers/network/driver.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Log } from '../log.ts';
+import type { ContentStream } from '../streams/content.ts';
 import type { AgentStream } from '../streams/stream.ts';
 import type { Pools } from './pools.ts';
 
@@ -17,6 +18,8 @@ export interface Host {
   images: ImageStore;
   /** Dials `/agent/stream/<id>`; throws `unavailable` while the link is down. */
   openStream(id: string): Promise<AgentStream>;
+  /** The content of a file transfer; its requests throw `unavailable` while the link is down. */
+  openContent(streamId: string): ContentStream;
 }
 
 /** One run of one command. */

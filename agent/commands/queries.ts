@@ -2,7 +2,7 @@
 
 import { badRequest } from '#protocol/errors.ts';
 import { QUERIES, type QueryName, type QueryParams, type QueryResult } from '#protocol/queries.ts';
-import { serveFile } from '../streams/files.ts';
+import { type Carry, openTransfer } from '../streams/files.ts';
 import type { Host } from './host.ts';
 import { getRecord, refOf, statusOf, volumeName } from './instances.ts';
 
@@ -38,7 +38,7 @@ function answer<N extends QueryName>(host: Host, name: N, params: unknown): Prom
   return ANSWERS[name](host, parsed.data as QueryParams<N>);
 }
 
-/** The answer says that the stream is open; what follows goes over it. */
+/** The answer says that the file is open, or that all is done; the content goes over the stream meanwhile. */
 async function openFile(host: Host, params: QueryParams<'file.open'>): Promise<QueryResult<'file.open'>> {
   const ref = refOf(params);
   const record = getRecord(host, ref);
@@ -47,13 +47,14 @@ async function openFile(host: Host, params: QueryParams<'file.open'>): Promise<Q
   // Mounted until its next stop: a second transfer at the same time must not lose it.
   const volumePath = stopped ? await storage.mountInstanceVolume(volumeName(ref)) : '';
   const root = await host.instances.openRoot(ref, volumePath);
-  let handedOver = false;
+  let carry: Carry | null = null;
   try {
-    const stream = await host.openStream(params.streamId);
-    handedOver = true;
-    void serveFile(host, stream, root, params);
+    carry = openTransfer(root, params, params.streamId === null ? null : host.openContent(params.streamId));
   } finally {
-    if (!handedOver) root.close();
+    if (carry === null) root.close();
   }
+  void carry?.()
+    .catch((err) => host.log.info('file.transfer.failed', { action: params.action, err }))
+    .finally(() => root.close());
   return {};
 }

@@ -1,6 +1,13 @@
 import { env } from 'cloudflare:test';
 import { describe, expect, it } from 'vitest';
-import { CHUNK_BYTES, type ControlStreamFrame, encodeChunk, type FileHead, WINDOW_BYTES } from '#protocol/stream.ts';
+import {
+  type ControlStreamFrame,
+  encodeChunk,
+  FILE_HEAD_HEADER,
+  type FileHead,
+  type FileOutcome,
+  WINDOW_BYTES,
+} from '#protocol/stream.ts';
 import type { Env } from '#worker/env.ts';
 import { sha256Hex } from '#worker/lib/crypto.ts';
 
@@ -77,8 +84,8 @@ describe('an exec stream', () => {
     const stdin = inbox(await stream.client('0'));
     stdin.socket.send(bytes('early'));
     stdin.socket.send('');
-    const agent = inbox(await stream.agent());
     for (const fd of ['1', '2']) inbox(await stream.client(fd));
+    const agent = inbox(await stream.agent());
     expect(frame(await agent.next())).toEqual({ type: 'start' });
     expect(await agent.next()).toEqual(encodeChunk(0, bytes('early')));
     expect(frame(await agent.next())).toEqual({ type: 'end', channel: 0 });
@@ -93,13 +100,14 @@ describe('an exec stream', () => {
       inbox(await stream.client('2')),
     ];
     await agent.next();
+    // One after the other: the test runner's wrapper around the object does not keep messages in order.
     agent.socket.send(encodeChunk(1, bytes('out')));
-    agent.socket.send(encodeChunk(2, bytes('err')));
-    agent.socket.send(JSON.stringify({ type: 'end', channel: 1 }));
-    agent.socket.send(JSON.stringify({ type: 'end', channel: 2 }));
     expect(text((await stdout?.next()) ?? null)).toBe('out');
+    agent.socket.send(JSON.stringify({ type: 'end', channel: 1 }));
     expect(await stdout?.next()).toBe('');
+    agent.socket.send(encodeChunk(2, bytes('err')));
     expect(text((await stderr?.next()) ?? null)).toBe('err');
+    agent.socket.send(JSON.stringify({ type: 'end', channel: 2 }));
     expect(await stderr?.next()).toBe('');
     agent.socket.close(1000);
     expect(await stdout?.next()).toBeNull();
@@ -154,102 +162,190 @@ describe('an exec stream', () => {
     const chunk = new Uint8Array(128 * 1024);
     const total = WINDOW_BYTES + 20 * chunk.length;
     for (let sent = 0; sent < total; sent += chunk.length) stdin.socket.send(chunk);
-    stdin.socket.send('');
     let received = 0;
     while (received < WINDOW_BYTES) received += ((await agent.next()) as Uint8Array).length - 1;
     expect(received).toBeLessThanOrEqual(WINDOW_BYTES + chunk.length);
     agent.socket.send(JSON.stringify({ type: 'credit', channel: 0, bytes: received }));
     while (received < total) received += ((await agent.next()) as Uint8Array).length - 1;
+    stdin.socket.send('');
     expect(frame(await agent.next())).toEqual({ type: 'end', channel: 0 });
   });
 });
 
 describe('a file transfer', () => {
-  const head: FileHead = {
+  const head = (sizeBytes: number): FileHead => ({
     type: 'file',
     mode: 0o644,
     uid: 0,
     gid: 0,
-    sizeBytes: 5,
+    sizeBytes,
     modifiedAt: '2026-01-01T00:00:00Z',
-    target: null,
-    entries: null,
-  };
+  });
 
-  it('answers a get with the head and the content', async () => {
-    const stream = await openStream('file');
-    const answer = stream.stub.fetch('https://stream/transfer');
-    const agent = inbox(await stream.agent());
-    agent.socket.send(JSON.stringify({ type: 'head', head }));
-    expect(frame(await agent.next())).toEqual({ type: 'start' });
-    agent.socket.send(encodeChunk(0, bytes('hello')));
-    agent.socket.send(JSON.stringify({ type: 'end', channel: 0 }));
-    const response = await answer;
-    expect(JSON.parse(response.headers.get('x-file-head') ?? '')).toEqual(head);
+  async function openTransfer() {
+    const { stub } = await openStream('file');
+    const fromAgent = (method: string, what: string, init: RequestInit = {}, member = 'host1') =>
+      stub.fetch(`https://longshore/agent/stream/x/${what}`, {
+        ...init,
+        method,
+        headers: { ...init.headers, 'x-longshore-member': member },
+      });
+    return {
+      stub,
+      get: () => stub.fetch('https://stream/transfer'),
+      put: (body: BodyInit, signal?: AbortSignal) =>
+        stub.fetch('https://stream/transfer', { method: 'PUT', body, ...(signal === undefined ? {} : { signal }) }),
+      /** The agent brings a part; the first one with the head. */
+      bring: (body: BodyInit, first?: FileHead) =>
+        fromAgent('PUT', 'content', {
+          body,
+          ...(first === undefined ? {} : { headers: { [FILE_HEAD_HEADER]: JSON.stringify(first) } }),
+        }),
+      take: (member?: string) => fromAgent('GET', 'content', {}, member),
+      conclude: (error: FileOutcome['error'] = null) =>
+        fromAgent('POST', 'outcome', { body: JSON.stringify({ error }) }),
+    };
+  }
+
+  it('answers a get with the head and the content, whoever comes first', async () => {
+    const first = await openTransfer();
+    const brought = first.bring('hello', head(5));
+    const response = await first.get();
+    expect(JSON.parse(response.headers.get(FILE_HEAD_HEADER) ?? '')).toEqual(head(5));
     expect(await response.text()).toBe('hello');
+    expect((await brought).status).toBe(204);
+
+    const second = await openTransfer();
+    const answer = second.get();
+    const late = second.bring('hello', head(5));
+    expect(await (await answer).text()).toBe('hello');
+    expect((await late).status).toBe(204);
   });
 
-  it('delivers what the agent sent before it left to a client that reads later', async () => {
-    const stream = await openStream('file');
-    const answer = stream.stub.fetch('https://stream/transfer');
-    const agent = inbox(await stream.agent());
-    const chunks = Array.from({ length: 8 }, (_, index) => new Uint8Array(CHUNK_BYTES).fill(index));
-    const sizeBytes = chunks.length * CHUNK_BYTES;
-    agent.socket.send(JSON.stringify({ type: 'head', head: { ...head, sizeBytes } }));
-    expect(frame(await agent.next())).toEqual({ type: 'start' });
-    for (const chunk of chunks) agent.socket.send(encodeChunk(0, chunk));
-    agent.socket.send(JSON.stringify({ type: 'end', channel: 0 }));
-    agent.socket.close(1000);
-    const response = await answer;
-    expect(await agent.next()).toBeNull();
-    expect((await response.arrayBuffer()).byteLength).toBe(sizeBytes);
+  it('puts the parts of a large file together', async () => {
+    const transfer = await openTransfer();
+    const parts = transfer
+      .bring('one ', head(8))
+      .then((answer) => expect(answer.status).toBe(204))
+      .then(() => transfer.bring('two '));
+    expect(await (await transfer.get()).text()).toBe('one two ');
+    expect((await parts).status).toBe(204);
   });
 
-  it('breaks a get off when the agent leaves before the end', async () => {
-    const stream = await openStream('file');
-    const answer = stream.stub.fetch('https://stream/transfer');
-    const agent = inbox(await stream.agent());
-    agent.socket.send(JSON.stringify({ type: 'head', head }));
-    expect(frame(await agent.next())).toEqual({ type: 'start' });
-    agent.socket.send(encodeChunk(0, bytes('hel')));
-    agent.socket.close(1000);
-    await expect((await answer).text()).rejects.toThrow();
+  it('answers a get of an empty file', async () => {
+    const transfer = await openTransfer();
+    const brought = transfer.bring('', head(0));
+    expect(await (await transfer.get()).text()).toBe('');
+    expect((await brought).status).toBe(204);
   });
 
-  it('sends a put’s body and waits until the agent has it on disk', async () => {
-    const stream = await openStream('file');
-    const answer = stream.stub.fetch('https://stream/transfer', { method: 'PUT', body: 'content' });
-    const agent = inbox(await stream.agent());
-    expect(await agent.next()).toEqual(encodeChunk(0, bytes('content')));
-    expect(frame(await agent.next())).toEqual({ type: 'end', channel: 0 });
-    agent.socket.send(JSON.stringify({ type: 'done' }));
+  it('refuses a part that is longer than what was promised', async () => {
+    const transfer = await openTransfer();
+    expect((await transfer.bring('too long', head(5))).status).toBe(400);
+  });
+
+  it('takes no more from the agent than the client reads, and some buffers', async () => {
+    const transfer = await openTransfer();
+    const chunk = new Uint8Array(64 * 1024);
+    const total = 256 * chunk.length;
+    const { readable, writable } = new FixedLengthStream(total);
+    let taken = 0;
+    const feeding = (async () => {
+      const writer = writable.getWriter();
+      for (let sent = 0; sent < total; sent += chunk.length) {
+        await writer.write(chunk);
+        taken += chunk.length;
+      }
+      await writer.close();
+    })();
+    const brought = transfer.bring(readable, head(total));
+    const reader = (await transfer.get()).body?.getReader();
+    let read = 0;
+    for (let next = await reader?.read(); next?.value !== undefined; next = await reader?.read()) {
+      read += next.value.length;
+      expect(taken - read).toBeLessThanOrEqual(1024 * 1024);
+    }
+    expect(read).toBe(total);
+    await feeding;
+    expect((await brought).status).toBe(204);
+  });
+
+  it('breaks the client’s download when the agent breaks off', async () => {
+    const transfer = await openTransfer();
+    const { readable, writable } = new FixedLengthStream(100);
+    const writer = writable.getWriter();
+    const brought = transfer.bring(readable, head(100));
+    const response = await transfer.get();
+    await writer.write(bytes('half'));
+    writer.abort(new Error('gone')).catch(() => {});
+    await expect(response.text()).rejects.toThrow();
+    expect((await brought.catch(() => null))?.status).not.toBe(204);
+  });
+
+  it('tells the agent that the client has gone', async () => {
+    const transfer = await openTransfer();
+    const brought = transfer.bring(new Uint8Array(4 * 1024 * 1024), head(4 * 1024 * 1024));
+    await (await transfer.get()).body?.cancel();
+    expect((await brought).status).toBe(503);
+  });
+
+  it('hands a put’s body to the agent and waits until it has it on disk', async () => {
+    const transfer = await openTransfer();
+    const answer = transfer.put('content');
+    expect(await (await transfer.take()).text()).toBe('content');
+    expect((await transfer.conclude()).status).toBe(204);
     expect((await answer).status).toBe(204);
   });
 
-  it('answers the agent’s error with its code', async () => {
-    const stream = await openStream('file');
-    const answer = stream.stub.fetch('https://stream/transfer');
-    const agent = inbox(await stream.agent());
-    agent.socket.send(JSON.stringify({ type: 'error', error: { code: 'not_found', message: 'Not Found' } }));
-    const response = await answer;
-    expect(response.status).toBe(404);
-    expect(await response.json()).toEqual({ error: { code: 'not_found', message: 'Not Found' } });
+  it('does not let a put succeed whose client went before its end', async () => {
+    const transfer = await openTransfer();
+    const client = new AbortController();
+    const { readable, writable } = new IdentityTransformStream();
+    const answer = transfer.put(readable, client.signal).catch(() => null);
+    const content = (await transfer.take()).body?.getReader();
+    void writable.getWriter().write(bytes('half of it'));
+    expect(text((await content?.read())?.value ?? null)).toBe('half of it');
+    client.abort();
+    await content?.read().catch(() => {});
+    expect((await transfer.conclude()).status).toBe(409);
+    expect(await answer).toBeNull();
   });
 
-  it('fails with 503 when the agent goes before its answer', async () => {
-    const stream = await openStream('file');
-    const answer = stream.stub.fetch('https://stream/transfer');
-    const agent = inbox(await stream.agent());
-    agent.socket.close(1000);
+  it('answers the agent’s error with its code, while the client still sends', async () => {
+    const transfer = await openTransfer();
+    const answer = transfer.put(new Uint8Array(4 * 1024 * 1024));
+    await (await transfer.take()).body?.cancel();
+    expect((await transfer.conclude({ code: 'failed', message: 'No space left on device' })).status).toBe(204);
+    const response = await answer;
+    expect(response.status).toBe(500);
+    expect(await response.json()).toEqual({ error: { code: 'failed', message: 'No space left on device' } });
+  });
+
+  it('fails with 503 when the agent goes while it receives, and says no more', async () => {
+    const transfer = await openTransfer();
+    const answer = transfer.put(new Uint8Array(4 * 1024 * 1024));
+    await (await transfer.take()).body?.cancel();
     expect((await answer).status).toBe(503);
   });
 
+  it('refuses another member’s agent, and a second one', async () => {
+    const transfer = await openTransfer();
+    const answer = transfer.put('content');
+    expect((await transfer.take('host2')).status).toBe(403);
+    const content = await transfer.take();
+    expect((await transfer.take()).status).toBe(400);
+    expect(await content.text()).toBe('content');
+    await transfer.conclude();
+    expect((await answer).status).toBe(204);
+  });
+
   it('is aborted with a reason', async () => {
-    const stream = await openStream('file');
-    const answer = stream.stub.fetch('https://stream/transfer');
-    await stream.stub.abort('Cluster member "host1" is offline');
+    const transfer = await openTransfer();
+    const answer = transfer.get();
+    await transfer.stub.abort('Cluster member "host1" is offline');
     const response = await answer;
     expect(response.status).toBe(503);
     expect(await response.json()).toMatchObject({ error: { message: 'Cluster member "host1" is offline' } });
+    expect((await transfer.take()).status).toBe(404);
   });
 });

@@ -1,15 +1,15 @@
 /**
- * Stream: joins the agent's socket of one exec or file transfer with its client's sockets or HTTP body.
+ * Stream: joins the agent's socket of one exec with its client's sockets, or the two sides of a file transfer (`Transfer`).
  *
  * Invariants. Nothing here is durable: when the object goes, the sockets go, the agent kills what it ran and the command's
- * result ends the operation. Bytes towards the agent and towards an HTTP body are bounded by credit windows. What an evicted
- * object must still know of an idle session stands in the sockets' attachments.
+ * result ends the operation. Bytes towards the agent are bounded by a credit window. What an evicted object must still know
+ * of an idle session stands in the sockets' attachments.
  */
 import { DurableObject } from 'cloudflare:workers';
 import {
   AppError,
+  badRequest,
   forbidden,
-  fromWireError,
   notFound,
   toWireError,
   unavailable,
@@ -23,15 +23,15 @@ import {
   CHUNK_BYTES,
   type ControlStreamFrame,
   encodeChunk,
-  type FileHead,
 } from '#protocol/stream.ts';
 import type { Env } from '#worker/env.ts';
 import { sha256Hex, timingSafeEqual } from '#worker/lib/crypto.ts';
 import type { StreamOpening } from './contract.ts';
 import { readControl } from './stream-control.ts';
 import { SendWindow } from './stream-window.ts';
+import { Transfer } from './transfer.ts';
 
-/** LXD's limit for exec's websockets; file transfers get the same for the agent's dial. */
+/** LXD's limit for exec's websockets; file transfers get the same for the agent's first request. */
 const CONNECT_LIMIT_MS = 5_000;
 /**
  * Input that came before the program could take it. Client websockets know no back-pressure, so beyond this the session
@@ -40,7 +40,6 @@ const CONNECT_LIMIT_MS = 5_000;
 const INPUT_LIMIT_BYTES = 48 * 1024 * 1024;
 
 type Attachment = { role: 'agent' } | { role: 'client'; fd: string; interactive: boolean };
-type Settle<T> = { resolve: (value: T) => void; reject: (error: unknown) => void };
 
 export class Stream extends DurableObject<Env> {
   #opening: StreamOpening | null = null;
@@ -52,10 +51,7 @@ export class Stream extends DurableObject<Env> {
   #input: (Uint8Array | null)[] = [];
   #inputBytes = 0;
   #started = false;
-  #agentReady: Settle<WebSocket> | null = null;
-  #head: Settle<FileHead> | null = null;
-  #done: Settle<void> | null = null;
-  #body: WritableStreamDefaultWriter<Uint8Array> | null = null;
+  readonly #transfer = new Transfer();
 
   async open(opening: StreamOpening): Promise<void> {
     this.#opening = opening;
@@ -69,18 +65,24 @@ export class Stream extends DurableObject<Env> {
 
   override async fetch(request: Request): Promise<Response> {
     const url = new URL(request.url);
-    if (url.pathname === '/transfer') return this.#transfer(request);
-    if (url.pathname.startsWith('/agent/')) return this.#connectAgent(request);
+    if (url.pathname === '/transfer') return answer(() => this.#transfer.join(request));
+    if (url.pathname.startsWith('/agent/')) return answer(() => this.#fromMember(request));
     return this.#connectClient(url.searchParams.get('secret') ?? '');
   }
 
-  #connectAgent(request: Request): Response {
+  async #fromMember(request: Request): Promise<Response> {
     const opening = this.#opening;
-    if (opening === null || this.#failure !== null) return refusal(notFound('Stream'));
-    if (request.headers.get('x-longshore-member') !== opening.member) return refusal(forbidden());
-    if (this.#agent() !== undefined) return refusal(forbidden('The stream is connected already'));
-    const { response, socket } = this.#accept(['agent'], { role: 'agent' });
-    this.#agentReady?.resolve(socket);
+    if (opening === null || this.#failure !== null) throw notFound('Stream');
+    if (request.headers.get('x-longshore-member') !== opening.member) throw forbidden();
+    if (opening.kind === 'exec') return this.#connectAgent(request);
+    this.#begin();
+    return this.#transfer.serveAgent(request);
+  }
+
+  #connectAgent(request: Request): Response {
+    if (request.headers.get('upgrade')?.toLowerCase() !== 'websocket') throw badRequest('This stream is a websocket');
+    if (this.#agent() !== undefined) throw forbidden('The stream is connected already');
+    const response = this.#accept(['agent'], { role: 'agent' });
     this.#startWhenReady();
     return response;
   }
@@ -92,16 +94,16 @@ export class Stream extends DurableObject<Env> {
     const fd = Object.entries(opening.fds).find(([, expected]) => timingSafeEqual(expected, hash))?.[0];
     if (fd === undefined || this.#used.has(fd)) return refusal(forbidden());
     this.#used.add(fd);
-    const { response } = this.#accept([`fd:${fd}`], { role: 'client', fd, interactive: opening.interactive });
+    const response = this.#accept([`fd:${fd}`], { role: 'client', fd, interactive: opening.interactive });
     this.#startWhenReady();
     return response;
   }
 
-  #accept(tags: string[], attachment: Attachment): { response: Response; socket: WebSocket } {
+  #accept(tags: string[], attachment: Attachment): Response {
     const { 0: client, 1: server } = new WebSocketPair();
     this.ctx.acceptWebSocket(server, tags);
     server.serializeAttachment(attachment);
-    return { response: new Response(null, { status: 101, webSocket: client }), socket: server };
+    return new Response(null, { status: 101, webSocket: client });
   }
 
   /** exec starts when the agent and every client socket that the start needs are there (lxd-api 7.2). */
@@ -136,8 +138,11 @@ export class Stream extends DurableObject<Env> {
     this.#pumpInput();
   }
 
-  async #fromAgent(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
-    if (typeof message !== 'string') return this.#chunk(socket, new Uint8Array(message));
+  #fromAgent(socket: WebSocket, message: string | ArrayBuffer): void {
+    if (typeof message !== 'string') {
+      this.#chunk(socket, new Uint8Array(message));
+      return;
+    }
     const parsed = AgentStreamFrame.safeParse(parseJson(message));
     if (!parsed.success) return;
     const frame = parsed.data;
@@ -146,40 +151,23 @@ export class Stream extends DurableObject<Env> {
         this.#window.give(frame.bytes);
         this.#pumpInput();
         return;
-      case 'head':
-        this.#head?.resolve(frame.head);
-        return;
       case 'end':
-        if (this.#body === null) this.#output(frame.channel)?.send('');
-        else await this.#endBody(this.#body);
-        return;
-      case 'done':
-        this.#done?.resolve();
-        return;
-      case 'error':
-        this.#settleFailure(fromWireError(frame.error));
+        this.#output(frame.channel)?.send('');
         return;
     }
   }
 
-  /** Output of a program goes to its client socket, a file's content to the HTTP body; credit follows what was taken. */
-  async #chunk(agent: WebSocket, message: Uint8Array): Promise<void> {
+  /** Output of a program goes to its client socket; credit follows what was taken. */
+  #chunk(agent: WebSocket, message: Uint8Array): void {
     const channel = message[0] ?? CHANNEL_STDOUT;
     const bytes = message.subarray(1);
     try {
-      if (this.#body !== null) await this.#body.write(bytes);
-      else this.#output(channel)?.send(bytes);
+      this.#output(channel)?.send(bytes);
     } catch {
       tell(agent, { type: 'abort', reason: 'The client is gone' });
       return;
     }
     if (bytes.length > 0) tell(agent, { type: 'credit', channel, bytes: bytes.length });
-  }
-
-  /** All of it is here: the agent may go now, though the client has still to read its part of a window. */
-  async #endBody(body: WritableStreamDefaultWriter<Uint8Array>): Promise<void> {
-    this.#body = null;
-    await body.close().catch(() => {});
   }
 
   #output(channel: number): WebSocket | undefined {
@@ -213,65 +201,6 @@ export class Stream extends DurableObject<Env> {
     }
   }
 
-  /** One file transfer: the request's body goes to the agent, the answer's body comes from it. */
-  async #transfer(request: Request): Promise<Response> {
-    try {
-      const agent = await this.#whenConnected();
-      this.#begin();
-      return request.method === 'PUT' ? await this.#put(agent, request.body) : await this.#get();
-    } catch (error) {
-      this.#fail(error instanceof AppError ? error : unavailable('The transfer broke off', error));
-      return refusal(error instanceof AppError ? error : unavailable('The transfer broke off'));
-    }
-  }
-
-  async #put(agent: WebSocket, body: ReadableStream<Uint8Array> | null): Promise<Response> {
-    const done = new Promise<void>((resolve, reject) => {
-      this.#done = { resolve, reject };
-    });
-    // Whoever fails first ends the transfer; the other must not be an unhandled rejection.
-    done.catch(() => {});
-    if (body !== null) await Promise.race([this.#sendBody(agent, body), done]);
-    tell(agent, { type: 'end', channel: CHANNEL_INPUT });
-    await done;
-    return new Response(null, { status: 204 });
-  }
-
-  async #sendBody(agent: WebSocket, body: ReadableStream<Uint8Array>): Promise<void> {
-    const reader = body.getReader({ mode: 'byob' });
-    for (let buffer = new Uint8Array(CHUNK_BYTES); ; ) {
-      await this.#window.ready();
-      const { done, value } = await reader.readAtLeast(CHUNK_BYTES, buffer);
-      if (value !== undefined && value.length > 0) {
-        this.#window.take(value.length);
-        agent.send(encodeChunk(CHANNEL_INPUT, value));
-        buffer = new Uint8Array(value.buffer.byteLength === CHUNK_BYTES ? value.buffer : new ArrayBuffer(CHUNK_BYTES));
-      }
-      if (done || value === undefined) return;
-    }
-  }
-
-  async #get(): Promise<Response> {
-    const head = await new Promise<FileHead>((resolve, reject) => {
-      this.#head = { resolve, reject };
-    });
-    const headers = { 'x-file-head': JSON.stringify(head) };
-    if (head.type !== 'file') return new Response(null, { headers });
-    const { readable, writable } = new FixedLengthStream(head.sizeBytes);
-    this.#body = writable.getWriter();
-    this.#tell({ type: 'start' });
-    return new Response(readable, { headers });
-  }
-
-  #whenConnected(): Promise<WebSocket> {
-    const agent = this.#agent();
-    if (agent !== undefined) return Promise.resolve(agent);
-    if (this.#failure !== null) return Promise.reject(this.#failure);
-    return new Promise((resolve, reject) => {
-      this.#agentReady = { resolve, reject };
-    });
-  }
-
   override async webSocketClose(socket: WebSocket, code: number): Promise<void> {
     if (![1005, 1006, 1015].includes(code)) quietly(() => socket.close(code));
     this.#gone(socket);
@@ -284,7 +213,6 @@ export class Stream extends DurableObject<Env> {
   #gone(socket: WebSocket): void {
     const who = attachmentOf(socket);
     if (who.role === 'agent') {
-      this.#settleFailure(unavailable('The cluster member closed the stream'));
       for (const client of this.ctx.getWebSockets()) {
         // Without a status code: some clients take any other close for an error (lxd-api 7.1).
         if (client !== socket) quietly(() => client.close());
@@ -311,17 +239,10 @@ export class Stream extends DurableObject<Env> {
     this.#failure ??= error;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#tell({ type: 'abort', reason: error.message });
-    this.#settleFailure(error);
+    this.#transfer.fail(error);
     for (const socket of this.ctx.getWebSockets()) {
       if (attachmentOf(socket).role === 'client') quietly(() => socket.close());
     }
-  }
-
-  #settleFailure(error: AppError): void {
-    this.#agentReady?.reject(error);
-    this.#head?.reject(error);
-    this.#done?.reject(error);
-    this.#body?.abort(error).catch(() => {});
   }
 
   #agent(): WebSocket | undefined {
@@ -349,6 +270,16 @@ function tell(agent: WebSocket, frame: ControlStreamFrame): void {
 function attachmentOf(socket: WebSocket): Attachment {
   // Every socket of this object got its attachment in `#accept`.
   return socket.deserializeAttachment() as Attachment;
+}
+
+/** What we throw becomes the answer; a failure of the platform's stays one. */
+async function answer(act: () => Promise<Response>): Promise<Response> {
+  try {
+    return await act();
+  } catch (error) {
+    if (error instanceof AppError) return refusal(error);
+    throw error;
+  }
 }
 
 function refusal(error: AppError): Response {

@@ -1,14 +1,15 @@
 /**
- * Files of an instance (lxd-api 7.4). The member is asked to open the file and dials a stream; the bytes go through that
- * stream from or to the HTTP body. Works for stopped instances too.
+ * Files of an instance (lxd-api 7.4). The member is asked to open the file and takes or brings its content by a stream; the
+ * bytes go through that stream from or to the HTTP body. Works for stopped instances too.
  */
+import { z } from 'zod';
 import { AppError, badRequest, fromWireError, unavailable, WireError } from '#protocol/errors.ts';
 import type { QueryParams } from '#protocol/queries.ts';
-import { FileHead } from '#protocol/stream.ts';
+import { FILE_HEAD_HEADER, FileHead } from '#protocol/stream.ts';
 import type { Authorized } from './context.ts';
 import { getInstance, requireOnline } from './instances.ts';
 
-/** The member only has to open the file and dial; more means that it hangs. */
+/** The member only has to open the file; more means that it hangs. */
 const OPEN_TIMEOUT_MS = 10_000;
 const PATH_LIMIT_BYTES = 4096;
 
@@ -21,7 +22,7 @@ export interface FileTarget {
 
 export type FilePut = NonNullable<QueryParams<'file.open'>['put']>;
 
-/** What a file is, and its content; `body` is null for anything but a file. */
+/** What a file is, and its content: bytes, a symlink's target, or a directory's names for `readEntries`. */
 export interface OpenFile {
   head: FileHead;
   body: ReadableStream<Uint8Array> | null;
@@ -38,13 +39,18 @@ export function checkPath(path: string): string {
 
 /** Throws 404 `Not Found` for a file that is not there. */
 export async function openFile(ctx: Authorized, target: FileTarget): Promise<OpenFile> {
-  const response = await transfer(ctx, target, 'get', null, null);
-  const head = FileHead.safeParse(parseJson(response.headers.get('x-file-head') ?? ''));
-  if (!head.success) {
-    await response.body?.cancel();
-    throw unavailable('The cluster member answered with an unreadable file');
-  }
-  return { head: head.data, body: head.data.type === 'file' ? response.body : null };
+  const response = await transfer(ctx, await locate(ctx, target), { action: 'get', put: null }, null);
+  const head = FileHead.safeParse(parseJson(response.headers.get(FILE_HEAD_HEADER) ?? ''));
+  if (head.success) return { head: head.data, body: response.body };
+  await response.body?.cancel();
+  throw unreadable();
+}
+
+/** The names in a directory that `openFile` has opened. */
+export async function readEntries(body: ReadableStream<Uint8Array> | null): Promise<string[]> {
+  const names = z.array(z.string()).safeParse(parseJson(await new Response(body).text()));
+  if (!names.success) throw unreadable();
+  return names.data;
 }
 
 /** Writes a file, makes a directory or a symlink. Returns when it is complete on the host. */
@@ -54,20 +60,44 @@ export async function putFile(
   put: FilePut,
   body: ReadableStream<Uint8Array> | null,
 ): Promise<void> {
-  await finish(await transfer(ctx, target, 'put', put, body ?? emptyBody()));
+  const located = await locate(ctx, target);
+  if (put.type === 'directory') return order(ctx, located, { action: 'put', put });
+  const response = await transfer(ctx, located, { action: 'put', put }, body ?? emptyBody());
+  await response.body?.cancel();
 }
 
 /** Deletes a file or an empty directory. */
 export async function deleteFile(ctx: Authorized, target: FileTarget): Promise<void> {
-  await finish(await transfer(ctx, target, 'delete', null, emptyBody()));
+  await order(ctx, await locate(ctx, target), { action: 'delete', put: null });
 }
 
 /** Tells the stream's object that something is sent to the member, if only nothing. */
 const emptyBody = (): ReadableStream<Uint8Array> => new Blob([]).stream();
 
-const finish = async (response: Response) => {
-  await response.body?.cancel();
-};
+const unreadable = () => unavailable('The cluster member answered with an unreadable file');
+
+interface Located {
+  member: string;
+  params: { project: string; name: string; path: string };
+}
+
+type Wish = Pick<QueryParams<'file.open'>, 'action' | 'put'>;
+
+/** Throws `unavailable` when the instance's member is away. */
+async function locate(ctx: Authorized, { project, name, path }: FileTarget): Promise<Located> {
+  const params = { project, name, path: checkPath(path) };
+  const loaded = await getInstance(ctx, project, name);
+  requireOnline(loaded);
+  return { member: loaded.row.member, params };
+}
+
+/** What has no content needs no stream: the member's answer says that it is done. */
+async function order(ctx: Authorized, { member, params }: Located, wish: Wish): Promise<void> {
+  const asked = ctx.objects.links.query(member, 'file.open', { ...params, ...wish, streamId: null }, OPEN_TIMEOUT_MS);
+  await asked.catch((error: unknown) => {
+    throw plainMissing(error);
+  });
+}
 
 /**
  * Asks the member and starts the transfer at once; the stream joins them. When the member refuses, its error is the one that
@@ -75,27 +105,23 @@ const finish = async (response: Response) => {
  */
 async function transfer(
   ctx: Authorized,
-  { project, name, path }: FileTarget,
-  action: QueryParams<'file.open'>['action'],
-  put: FilePut | null,
+  { member, params }: Located,
+  wish: Wish,
   body: ReadableStream<Uint8Array> | null,
 ): Promise<Response> {
-  const params = { project, name, action, path: checkPath(path), put };
-  const loaded = await getInstance(ctx, project, name);
-  requireOnline(loaded);
-  const { member } = loaded.row;
   const { links, streams } = ctx.objects;
   const streamId = ctx.newId();
   await streams.open({ id: streamId, member, kind: 'file', fds: {}, interactive: false });
   const refusal: { error: unknown } = { error: null };
-  const asked = links.query(member, 'file.open', { ...params, streamId }, OPEN_TIMEOUT_MS).catch(async (error) => {
+  const query = { ...params, ...wish, streamId };
+  const asked = links.query(member, 'file.open', query, OPEN_TIMEOUT_MS).catch(async (error) => {
     refusal.error = error;
     await streams.abort(streamId, error instanceof AppError ? error.message : 'The file could not be opened');
   });
   try {
     const response = await streams.transfer(streamId, body);
     if (response.status >= 400) throw await readError(response);
-    // The answer comes with the dial, long before the bytes end: only its failure matters.
+    // The answer comes when the file is open, long before the bytes end: only its failure matters.
     asked.catch(() => {});
     return response;
   } catch (error) {

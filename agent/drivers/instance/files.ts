@@ -156,7 +156,13 @@ function settle(fd: number, uid: number, gid: number, mode: number): void {
   fchmodSync(fd, mode & PERMISSION_BITS);
 }
 
-function openExisting(root: InstanceRoot, path: string, append: boolean): number | null {
+/** What becomes of the content that is there: emptied, unless it is appended to or left for the caller to overwrite and cut. */
+interface ExistingContent {
+  append?: boolean;
+  keep?: boolean;
+}
+
+function openExisting(root: InstanceRoot, path: string, { append, keep }: ExistingContent): number | null {
   let probe: number;
   try {
     probe = openInRoot(root.fd, path, O_PATH);
@@ -164,22 +170,22 @@ function openExisting(root: InstanceRoot, path: string, append: boolean): number
     if (codeOf(error) === 'ENOENT') return null;
     throw error;
   }
-  return withFd(probe, (fd) => reopenFile(fd, path, O_WRONLY | (append ? O_APPEND : O_TRUNC)));
+  return withFd(probe, (fd) => reopenFile(fd, path, O_WRONLY | (append ? O_APPEND : keep ? 0 : O_TRUNC)));
 }
 
 /**
- * Opens a file for writing, making it when it is not there. An existing one is truncated (unless `append`) and keeps owner
+ * Opens a file for writing, making it when it is not there. An existing one is emptied unless told otherwise, and keeps owner
  * and mode. The caller closes the descriptor. Throws `not_found` when the parent is missing.
  */
 export function createFileInRoot(
   root: InstanceRoot,
   path: string,
-  options: { append?: boolean; mode?: number | null; uid?: number | null; gid?: number | null } = {},
+  options: ExistingContent & { mode?: number | null; uid?: number | null; gid?: number | null } = {},
 ): { fd: number; existed: boolean } {
   const uid = root.toHostUid(options.uid ?? 0);
   const gid = root.toHostGid(options.gid ?? 0);
   const create = (target: string, linksLeft: number): { fd: number; existed: boolean } => {
-    const existing = openExisting(root, target, options.append ?? false);
+    const existing = openExisting(root, target, options);
     if (existing !== null) return { fd: existing, existed: true };
     let link: string | null = null;
     const made = inParent(root, target, (at) => {

@@ -25,6 +25,9 @@ export function createFakeHost(state: FakeHostState, journal: Journal = createMe
     networks: createFakeNetworks(state),
     images: createFakeImages(state),
     openStream: () => Promise.reject(unavailable('no link')),
+    openContent: () => {
+      throw unavailable('no link');
+    },
   };
 }
 

@@ -2,8 +2,9 @@ import { eq } from 'drizzle-orm';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { InstancesPost } from '#protocol/api/instance.ts';
 import { AppError, unavailable } from '#protocol/errors.ts';
+import { FILE_HEAD_HEADER } from '#protocol/stream.ts';
 import { createInstance } from '#worker/services/instance-create.ts';
-import { checkPath, deleteFile, openFile, putFile } from '#worker/services/instance-files.ts';
+import { checkPath, deleteFile, openFile, putFile, readEntries } from '#worker/services/instance-files.ts';
 import { instances } from '#worker/state/schema.ts';
 import { openWorld, type World } from './instance-world.ts';
 
@@ -27,8 +28,6 @@ const head = {
   gid: 0,
   sizeBytes: 2,
   modifiedAt: '2026-11-21T02:50:55Z',
-  target: null,
-  entries: null,
 };
 
 /** The member opens what it is asked for; the stream answers `response`. */
@@ -45,7 +44,7 @@ function answer(response: () => Response | Promise<Response>) {
 
 describe('files', () => {
   it('opens a file: its head and its bytes', async () => {
-    answer(() => new Response('a\n', { headers: { 'x-file-head': JSON.stringify(head) } }));
+    answer(() => new Response('a\n', { headers: { [FILE_HEAD_HEADER]: JSON.stringify(head) } }));
     const opened = await openFile(world.ctx, target);
     expect(opened.head).toEqual(head);
     expect(await new Response(opened.body).text()).toBe('a\n');
@@ -57,10 +56,26 @@ describe('files', () => {
     answer(() => new Response(null, { status: 204 }));
     const put = { type: 'file', mode: null, uid: 1, gid: null, write: 'overwrite' } as const;
     await putFile(world.ctx, target, put, new Blob(['data']).stream());
-    await putFile(world.ctx, target, { ...put, type: 'directory' }, null);
+    await putFile(world.ctx, target, put, null);
+    expect(sent).toEqual(['data', '']);
+    expect(queries).toMatchObject([{ action: 'put', put }, { action: 'put' }]);
+  });
+
+  it('opens no stream where there is no content', async () => {
+    answer(() => new Response(null, { status: 500 }));
+    const put = { type: 'directory', mode: null, uid: 1, gid: null, write: 'overwrite' } as const;
+    await putFile(world.ctx, target, put, null);
     await deleteFile(world.ctx, target);
-    expect(sent).toEqual(['data', '', '']);
-    expect(queries).toMatchObject([{ action: 'put', put }, { action: 'put' }, { action: 'delete', put: null }]);
+    expect(world.asked.opened).toEqual([]);
+    expect(queries).toMatchObject([
+      { action: 'put', put, streamId: null },
+      { action: 'delete', put: null, streamId: null },
+    ]);
+  });
+
+  it('reads the names in a directory', async () => {
+    expect(await readEntries(new Blob(['["b","ä"]']).stream())).toEqual(['b', 'ä']);
+    await expect(readEntries(new Blob(['["b",']).stream())).rejects.toMatchObject({ code: 'unavailable' });
   });
 
   it("says Not Found, LXD's text, for a missing file", async () => {
@@ -72,7 +87,11 @@ describe('files', () => {
   it('passes on what the member refuses', async () => {
     const error = { code: 'failed', message: 'Directory is not empty' };
     answer(() => Response.json({ error }, { status: 500 }));
+    await expect(openFile(world.ctx, target)).rejects.toMatchObject({ message: 'Directory is not empty' });
+    world.objects.links.query = () => Promise.reject(new AppError('failed', 'Directory is not empty'));
     await expect(deleteFile(world.ctx, target)).rejects.toMatchObject({ message: 'Directory is not empty' });
+    world.objects.links.query = () => Promise.reject(new AppError('not_found', 'ENOENT'));
+    await expect(deleteFile(world.ctx, target)).rejects.toMatchObject({ code: 'not_found', message: 'Not Found' });
   });
 
   it('ends the stream with the error of the member that did not open the file', async () => {

@@ -23,6 +23,8 @@ const JOIN_LIMIT_BYTES = 64 * 1024;
 export function agentRoutes(app: App): void {
   app.get('/agent/link', guarded(connectLink));
   app.get('/agent/stream/:id', guarded(connectStream));
+  app.on(['GET', 'PUT'], '/agent/stream/:id/content', guarded(connectStream));
+  app.post('/agent/stream/:id/outcome', guarded(connectStream));
   app.get('/agent/images/:fingerprint/:part', guarded(sendImagePart));
   app.post('/agent/join', guarded(join));
 }

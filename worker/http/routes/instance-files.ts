@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { badRequest } from '#protocol/errors.ts';
 import type { FileHead } from '#protocol/stream.ts';
-import { deleteFile, type FilePut, openFile, putFile } from '#worker/services/instance-files.ts';
+import { deleteFile, type FilePut, openFile, putFile, readEntries } from '#worker/services/instance-files.ts';
 import { sync } from '../envelope.ts';
 import { type App, route } from '../route.ts';
 import { INSTANCE_PREFIXES, requirePrefix } from './instance-prefix.ts';
@@ -77,14 +77,21 @@ function disposition(path: string): string {
 }
 
 /** The answer for one file: bytes, a symlink's target, or a directory's names. */
-export function fileResponse(path: string, head: FileHead, body: ReadableStream<Uint8Array> | null): Response {
+export async function fileResponse(
+  path: string,
+  head: FileHead,
+  body: ReadableStream<Uint8Array> | null,
+): Promise<Response> {
   const headers = fileHeaders(head);
-  if (head.type === 'directory') return sync(head.entries ?? [], headers);
-  const raw = { ...headers, 'content-type': 'application/octet-stream', 'content-disposition': disposition(path) };
-  if (head.type === 'file')
-    return new Response(body, { headers: { ...raw, 'content-length': String(head.sizeBytes) } });
-  const target = new TextEncoder().encode(head.target ?? '');
-  return new Response(target, { headers: { ...raw, 'content-length': String(target.length) } });
+  if (head.type === 'directory') return sync(await readEntries(body), headers);
+  return new Response(body, {
+    headers: {
+      ...headers,
+      'content-type': 'application/octet-stream',
+      'content-disposition': disposition(path),
+      'content-length': String(head.sizeBytes),
+    },
+  });
 }
 
 export function instanceFileRoutes(app: App): void {
@@ -99,9 +106,9 @@ export function instanceFileRoutes(app: App): void {
         requirePrefix(prefix);
         const target = { project, name: params.name, path: query.path ?? '' };
         const { head, body } = await openFile(ctx, target);
-        const response = fileResponse(target.path, head, body);
+        const response = await fileResponse(target.path, head, body);
         if (request.method !== 'HEAD') return response;
-        await body?.cancel();
+        await response.body?.cancel();
         return new Response(null, { headers: response.headers });
       },
     );

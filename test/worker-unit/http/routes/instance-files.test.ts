@@ -10,8 +10,6 @@ const head = (change: Partial<FileHead> = {}): FileHead =>
     gid: 100,
     sizeBytes: 2,
     modifiedAt: '2026-11-21T02:50:55.123Z',
-    target: null,
-    entries: null,
     ...change,
   });
 
@@ -71,7 +69,7 @@ describe('answers', () => {
   });
 
   it('are the bytes of a file', async () => {
-    const response = fileResponse('root/a.txt', head(), new Blob(['a\n']).stream());
+    const response = await fileResponse('root/a.txt', head(), new Blob(['a\n']).stream());
     expect(response.headers.get('content-disposition')).toBe('inline;filename=a.txt');
     expect(response.headers.get('content-type')).toBe('application/octet-stream');
     expect(response.headers.get('content-length')).toBe('2');
@@ -79,19 +77,22 @@ describe('answers', () => {
   });
 
   it('are the target of a symlink', async () => {
-    const response = fileResponse('/root/ln', head({ type: 'symlink', target: '/root/d/b.txt' }), null);
+    const target = '/root/d/b.txt';
+    const link = head({ type: 'symlink', sizeBytes: target.length });
+    const response = await fileResponse('/root/ln', link, new Blob([target]).stream());
     expect(response.headers.get('content-length')).toBe('13');
     expect(await response.text()).toBe('/root/d/b.txt');
   });
 
   it('are the names in a directory, as JSON', async () => {
-    const response = fileResponse('/root', head({ type: 'directory', entries: ['b.txt', 'sub'] }), null);
+    const names = new Blob([JSON.stringify(['b.txt', 'sub'])]).stream();
+    const response = await fileResponse('/root', head({ type: 'directory' }), names);
     expect(response.headers.get('x-lxd-type')).toBe('directory');
     expect(await response.json()).toMatchObject({ type: 'sync', metadata: ['b.txt', 'sub'] });
   });
 
-  it('keep hostile file names out of the header', () => {
-    const response = fileResponse('/tmp/a"\r\nx: y;ä', head(), null);
+  it('keep hostile file names out of the header', async () => {
+    const response = await fileResponse('/tmp/a"\r\nx: y;ä', head(), null);
     expect(response.headers.get('content-disposition')).toBe('inline;filename=a___x: y__');
   });
 });
