@@ -3,12 +3,11 @@
  * `AppError` is made here; an object that cannot be reached is `unavailable`.
  */
 import { z } from 'zod';
-import type { Command } from '#protocol/commands.ts';
 import { AppError, fromWireError, unavailable, WireError } from '#protocol/errors.ts';
 import { QUERIES, type QueryName, type QueryResult } from '#protocol/queries.ts';
 import type { Env, Vars } from '#worker/env.ts';
 import { shardOf } from '#worker/lib/id.ts';
-import type { EventFilter, MemberPresence, Objects } from './contract.ts';
+import type { EventFilter, MemberPresence, Objects, Order } from './contract.ts';
 import { FILTER_HEADER } from './event-filter.ts';
 
 /** For questions that only read a few files on the host. */
@@ -53,7 +52,7 @@ export function createObjects(env: Env, vars: Pick<Vars, 'linkShards'>): Objects
       connectEvents: (request, filter) => reach('cluster', () => cluster().fetch(withFilter(request, filter))),
     },
     links: {
-      deliver: (member, commands: Command[]) => reach('link', () => links(member).deliver(member, commands)),
+      deliver: (member, orders: Order[]) => reach('link', () => links(member).deliver(member, orders)),
       cancel: (member, commandId) => reach('link', () => links(member).cancel(member, commandId)),
       async query(member, name, params, timeoutMs = QUERY_TIMEOUT_MS) {
         const asked = reach('link', async () => await links(member).query(member, name, params, timeoutMs));

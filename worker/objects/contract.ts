@@ -71,8 +71,8 @@ export interface Objects {
     connectEvents(request: Request, filter: EventFilter): Promise<Response>;
   };
   links: {
-    /** The commands are in libSQL already; sends them when the member is connected, else they wait there. */
-    deliver(member: string, commands: Command[]): Promise<void>;
+    /** The orders are in libSQL already; sends them when the member is connected, else they wait there. */
+    deliver(member: string, orders: Order[]): Promise<void>;
     /** Asks the member to stop a command it has accepted. */
     cancel(member: string, commandId: string): Promise<void>;
     /** Throws `unavailable` when the member is away or silent for `timeoutMs`; the member's own `AppError` otherwise. */
@@ -107,6 +107,9 @@ export interface EventFilter {
   project: string | null;
   admin: boolean;
 }
+
+/** A command on its way to its member, with what its row says of it: who keeps this need not read the row again. */
+export type Order = Command & { operationId: string | null; createdAt: string };
 
 /** A command before it has an id. */
 export type NewCommand = {

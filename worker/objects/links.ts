@@ -6,7 +6,6 @@
  * that member. At most one socket of a member is `up`: the newest. Memory is a cache: queries in flight, last frames.
  */
 import { DurableObject } from 'cloudflare:workers';
-import type { Command } from '#protocol/commands.ts';
 import { toWireError, unavailable, type WireError } from '#protocol/errors.ts';
 import {
   AgentFrame,
@@ -24,14 +23,14 @@ import { type Env, parseVars } from '#worker/env.ts';
 import { shardOf } from '#worker/lib/id.ts';
 import { createLogger, type Logger } from '#worker/lib/log.ts';
 import { issueSession, SESSION_RENEW_MS } from '#worker/lib/session.ts';
-import { applyResult, listWaitingCommands } from '#worker/state/commands.ts';
+import { applyResult, isEnough, listWaitingCommands } from '#worker/state/commands.ts';
 import { type Db, openDb } from '#worker/state/db.ts';
 import type { Followup } from '#worker/state/followup.ts';
 import { applyInventory } from '#worker/state/inventory.ts';
 import { findMember, listMembers, recordHello, setOffline, setResources } from '#worker/state/members.ts';
 import { recordWarning } from '#worker/state/warnings.ts';
 import { createObjects } from './client.ts';
-import type { MemberPresence, Objects } from './contract.ts';
+import type { MemberPresence, Objects, Order } from './contract.ts';
 import { judgeHello } from './handshake.ts';
 import { awayDeadline, judgePresence, type SocketView } from './presence.ts';
 
@@ -60,6 +59,8 @@ export class Links extends DurableObject<Env> {
   readonly #log: Logger;
   readonly #shards: number;
   readonly #queries = new Map<string, { member: string; resolve: (answer: QueryAnswer) => void }>();
+  /** What went over the links that are up and has no result yet, to spare reading it again. */
+  readonly #orders = new Map<string, { member: string; order: Order }>();
   readonly #lastFrameMs = new Map<string, number>();
   readonly #away = new Map<string, number>();
   /** One member's results and reports are applied in the order they came. */
@@ -89,10 +90,17 @@ export class Links extends DurableObject<Env> {
   }
 
   /** Sends commands to the member's link; without one they wait in libSQL. */
-  async deliver(member: string, commands: Command[]): Promise<void> {
+  async deliver(member: string, orders: Order[]): Promise<void> {
     const socket = this.#up(member);
-    if (socket === undefined) return;
-    for (const command of commands) this.#send(socket, { type: 'command', ...command });
+    if (socket !== undefined) this.#order(socket, member, orders);
+  }
+
+  #order(socket: WebSocket, member: string, orders: readonly Order[]): void {
+    for (const order of orders) {
+      const { operationId, createdAt, ...command } = order;
+      this.#orders.set(command.id, { member, order });
+      this.#send(socket, { type: 'command', ...command });
+    }
   }
 
   async cancel(member: string, id: string): Promise<void> {
@@ -205,8 +213,7 @@ export class Links extends DurableObject<Env> {
       this.#send(socket, { type: 'welcome', session, protocol: PROTOCOL_VERSION });
       await this.#follow(followup);
       // After `up`: whatever is written from now on is also sent by `deliver`; the agent ignores what it has already.
-      for (const command of await listWaitingCommands(this.#db, member))
-        this.#send(socket, { type: 'command', ...command });
+      this.#order(socket, member, await listWaitingCommands(this.#db, member));
     } catch (error) {
       this.#log.error('link.hello.failed', { member }, error);
       this.#refuse(socket, toWireError(error), true);
@@ -246,7 +253,11 @@ export class Links extends DurableObject<Env> {
       case 'result':
         return this.#inTurn(socket, member, async () => {
           const { id, outcome } = frame;
-          const applied = await applyResult(this.#db, { member, id, outcome, now: new Date().toISOString() });
+          const kept = this.#orders.get(id);
+          const known = kept?.member === member && isEnough(kept.order) ? { order: kept.order } : {};
+          const now = new Date().toISOString();
+          const applied = await applyResult(this.#db, { member, id, outcome, now, ...known });
+          this.#orders.delete(id);
           if (!applied.known) this.#log.warn('link.result.unknown', { member, commandId: id });
           await this.#follow(applied);
           this.#send(socket, { type: 'result-ack', id });
@@ -275,7 +286,7 @@ export class Links extends DurableObject<Env> {
   async #follow(followup: Followup): Promise<void> {
     await Promise.all([
       followup.events.length > 0 ? this.#objects.cluster.publish(followup.events) : undefined,
-      ...followup.deliveries.map(({ member, commands }) => this.#objects.links.deliver(member, commands)),
+      ...followup.deliveries.map(({ member, orders }) => this.#objects.links.deliver(member, orders)),
       ...(followup.blobs ?? []).map((key) => createBlobStore(this.env).delete(key)),
     ]);
   }
@@ -305,6 +316,7 @@ export class Links extends DurableObject<Env> {
       if (query.member === member) query.resolve({ ok: false, error: away(member) });
     }
     if (this.#up(member) !== undefined) return;
+    for (const [id, { member: of }] of this.#orders) if (of === member) this.#orders.delete(id);
     const deadline = awayDeadline(Date.now());
     this.#away.set(member, deadline);
     await this.#wakeAt(deadline);

@@ -16,7 +16,7 @@ export async function makeChange(ctx: Authorized, change: Change): Promise<void>
 export async function spread(ctx: Context, followup: Followup): Promise<void> {
   const results = await Promise.allSettled([
     followup.events.length === 0 ? Promise.resolve() : ctx.objects.cluster.publish(followup.events),
-    ...followup.deliveries.map(({ member, commands }) => ctx.objects.links.deliver(member, commands)),
+    ...followup.deliveries.map(({ member, orders }) => ctx.objects.links.deliver(member, orders)),
   ]);
   for (const result of results) {
     if (result.status === 'rejected') ctx.log.warn('change.spread.failed', {}, result.reason);

@@ -65,7 +65,10 @@ export async function startOperation(ctx: Authorized, start: Start): Promise<Api
     ...writes,
     ...insertEvents(ctx.db, events),
   ]);
-  const deliveries = orders.map(({ member, command }) => ({ member, commands: [command] }));
+  const deliveries = orders.map(({ member, command, operationId }) => ({
+    member,
+    orders: [{ ...command, operationId, createdAt: now }],
+  }));
   await spread(ctx, mergeFollowups([{ events: [operationEvent(row), ...events], deliveries }]));
   return operationToApi(row);
 }

@@ -17,7 +17,7 @@ import {
 import type { WireError } from '#protocol/errors.ts';
 import type { AgentFrame } from '#protocol/frames.ts';
 import { newId } from '#worker/lib/id.ts';
-import type { NewCommand } from '#worker/objects/contract.ts';
+import type { NewCommand, Order } from '#worker/objects/contract.ts';
 import { type Db, guardDb, isUniqueViolation, type Write } from './db.ts';
 import type { Effect, EffectContext, Facts } from './effect.ts';
 import { EFFECTS } from './effects.ts';
@@ -31,15 +31,15 @@ export type CommandRow = typeof commands.$inferSelect;
 type Outcome = Extract<AgentFrame, { type: 'result' }>['outcome'];
 
 /** The member's commands that have no result yet, oldest first: what a hello is answered with. */
-export async function listWaitingCommands(db: Db, member: string): Promise<Command[]> {
+export async function listWaitingCommands(db: Db, member: string): Promise<Order[]> {
   const rows = await guardDb(() =>
     db
-      .select({ id: commands.id, name: commands.name, params: commands.params })
+      .select()
       .from(commands)
       .where(and(eq(commands.member, member), eq(commands.status, 'waiting')))
       .orderBy(asc(commands.createdAt), asc(sql`commands.rowid`)),
   );
-  return rows.map(parseCommand);
+  return rows.map((row) => ({ ...parseCommand(row), operationId: row.operationId, createdAt: row.createdAt }));
 }
 
 /** A command with its id, typed by its name. */
@@ -73,12 +73,13 @@ export async function listOperationCommands(db: Db, operationId: string): Promis
 /**
  * Applies a member's result: command, its effect and its operation move in one batch. `known` is false for an id that this
  * member was never given. Repeating it answers nothing. Throws when the database does not answer: then nothing happened.
+ * With `order`, as it was delivered to this member, nothing is read first; `isEnough` says for which.
  */
 export async function applyResult(
   db: Db,
-  { member, id, outcome, now }: { member: string; id: string; outcome: Outcome; now: string },
+  { member, id, outcome, now, order }: { member: string; id: string; outcome: Outcome; now: string; order?: Order },
 ): Promise<Followup & { known: boolean }> {
-  const read = await readCommand(db, id);
+  const read = order === undefined ? await readCommand(db, id) : readOrder(member, order);
   if (read === null || read.row.member !== member) return { ...NOTHING, known: false };
   if (read.row.status !== 'waiting') return { ...NOTHING, known: true };
   return { ...(await apply(db, read, outcome, { now, abandoned: false })), known: true };
@@ -92,14 +93,29 @@ export async function cancelWaiting(db: Db, commandId: string, now: string): Pro
   return await apply(db, read, { ok: false, error }, { now, abandoned: true });
 }
 
+/** True when the order alone tells all that the effect of its result needs. */
+export function isEnough({ name, params }: Order): boolean {
+  if (name === 'instance.state') return params.action !== 'stop';
+  return name === 'instance.create' || name === 'instance.exec';
+}
+
 interface Read {
-  row: CommandRow;
+  row: Pick<CommandRow, 'id' | 'member' | 'status' | 'createdAt' | 'operationId'>;
   command: Command;
   project: string;
   facts: Facts;
   /** Blobs that no other image would refer to when the pending ones go. */
   orphans: string[];
 }
+
+/** As if it had been read: whether it waits still is decided where it is claimed. */
+const readOrder = (member: string, { operationId, createdAt, ...command }: Order): Read => ({
+  row: { id: command.id, member, status: 'waiting', operationId, createdAt },
+  command,
+  project: 'default',
+  facts: { pool: null, pendingImages: [] },
+  orphans: [],
+});
 
 /** The command with all that its effect may need, in one round trip. */
 async function readCommand(db: Db, id: string): Promise<Read | null> {

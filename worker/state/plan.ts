@@ -50,7 +50,14 @@ const EventRecord = z.object({
   timestamp: z.string(),
   metadata: z.string().transform((text) => z.record(z.string(), z.unknown()).parse(JSON.parse(text))),
 });
-const CommandRecord = z.object({ id: z.string(), member: z.string(), name: z.string(), params: z.string() });
+const CommandRecord = z.object({
+  id: z.string(),
+  operation_id: z.string().nullable(),
+  member: z.string(),
+  name: z.string(),
+  params: z.string(),
+  created_at: z.string(),
+});
 const Rows = z.array(z.unknown());
 
 function eventOf(row: unknown): ClusterEvent {
@@ -59,8 +66,9 @@ function eventOf(row: unknown): ClusterEvent {
 }
 
 function deliveryOf(row: unknown): Followup['deliveries'][number] {
-  const { member, params, ...head } = CommandRecord.parse(row);
-  return { member, commands: [parseCommand({ ...head, params: JSON.parse(params) })] };
+  const { id, name, member, ...rest } = CommandRecord.parse(row);
+  const command = parseCommand({ id, name, params: JSON.parse(rest.params) });
+  return { member, orders: [{ ...command, operationId: rest.operation_id, createdAt: rest.created_at }] };
 }
 
 /**
@@ -118,7 +126,7 @@ function insertEvent(draft: LifecycleDraft, now: string, when: SQL): SQL {
 function insertCommand(command: NewCommand, operationId: string | null, now: string, when: SQL): SQL {
   return sql`insert into commands (id, operation_id, member, name, params, status, error, created_at)
     select ${newId()}, ${operationId}, ${command.member}, ${command.name}, ${JSON.stringify(command.params)}, 'waiting', '', ${now}
-    where ${when} returning id, member, name, params`;
+    where ${when} returning id, operation_id, member, name, params, created_at`;
 }
 
 function insertOperation(operation: NewOperation & { id: string }, now: string, when: SQL): SQL {

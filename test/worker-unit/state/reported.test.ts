@@ -147,7 +147,7 @@ describe('inventory', () => {
     await addPool(db, 'local', { m1: 'Created' });
     await addInstance(db, 'c1', { status: 'Running', ephemeral: true });
     const followup = await applyInventory(db, inventory([report('c1', 'Stopped')]));
-    expect(followup.deliveries).toMatchObject([{ member: 'm1', commands: [{ name: 'instance.delete' }] }]);
+    expect(followup.deliveries).toMatchObject([{ member: 'm1', orders: [{ name: 'instance.delete' }] }]);
     expect((await applyInventory(db, inventory([report('c1', 'Stopped')], true))).deliveries).toEqual([]);
     expect(await db.select().from(commands)).toHaveLength(1);
   });

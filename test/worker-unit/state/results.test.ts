@@ -1,7 +1,7 @@
 import { eq } from 'drizzle-orm';
 import { describe, expect, it } from 'vitest';
 import { configPatch, devicesPatch } from '#worker/domain/config.ts';
-import { applyResult, cancelWaiting, listWaitingCommands } from '#worker/state/commands.ts';
+import { applyResult, cancelWaiting, isEnough, listWaitingCommands } from '#worker/state/commands.ts';
 import {
   commands,
   events,
@@ -87,6 +87,18 @@ describe('a result', () => {
     const both = await Promise.all([applyResult(db, result), applyResult(db, result)]);
     expect(both.map(({ events: told }) => told.length).sort()).toEqual([0, 3]);
     expect(await db.select().from(events)).toHaveLength(2);
+  });
+
+  it('is applied by the order that was delivered as by the row, and once', async () => {
+    const { db, created } = await launch();
+    const [order] = await listWaitingCommands(db, 'm1');
+    expect(order && isEnough(order)).toBe(true);
+    const result = { member: 'm1', id: 'k1', outcome: created, now: T1, ...(order ? { order } : {}) };
+    const applied = await applyResult(db, result);
+    expect(actionsOf(applied.events)).toEqual(['instance-created', 'instance-started']);
+    expect(applied.events.at(-1)).toMatchObject({ metadata: { id: 'op1', status_code: 200 } });
+    expect(await applyResult(db, result)).toEqual({ known: true, events: [], deliveries: [] });
+    expect((await db.select().from(instances).get())?.status).toBe('Running');
   });
 
   it('of another member, or for an unknown id, is not known', async () => {
@@ -213,9 +225,9 @@ describe('instance results', () => {
     const applied = await applyResult(db, { member: 'm1', id: 'k1', outcome: stopped, now: T1 });
     const ref = { project: 'default', name: 'c1' };
     expect(applied.deliveries).toMatchObject([
-      { member: 'm1', commands: [{ name: 'instance.delete', params: { ref, pool: poolSpec() } }] },
+      { member: 'm1', orders: [{ name: 'instance.delete', params: { ref, pool: poolSpec() } }] },
     ]);
-    const [id = ''] = applied.deliveries.flatMap(({ commands: orders }) => orders.map((order) => order.id));
+    const [id = ''] = applied.deliveries.flatMap(({ orders }) => orders.map((order) => order.id));
     const gone = await applyResult(db, { member: 'm1', id, outcome: ok({}), now: T1 });
     expect(actionsOf(gone.events)).toEqual(['instance-deleted']);
     expect(gone.events.at(-1)).toMatchObject({ metadata: { description: 'Deleting instance', status_code: 200 } });
@@ -244,7 +256,7 @@ describe('instance results', () => {
     const outcome = ok({ report: report('c2', 'Stopped'), volatile: {} });
     const applied = await applyResult(db, { member: 'm1', id: 'k2', outcome, now: T1 });
     expect(applied.deliveries).toMatchObject([
-      { commands: [{ name: 'instance.rename', params: { spec: { name: 'c2' }, newName: 'c1' } }] },
+      { orders: [{ name: 'instance.rename', params: { spec: { name: 'c2' }, newName: 'c1' } }] },
     ]);
     expect((await db.select().from(commands).where(eq(commands.id, 'k2')).get())?.status).toBe('failed');
   });
@@ -300,7 +312,7 @@ describe('cancelling a command that waits', () => {
     const { db, created } = await launch();
     const followup = await cancelWaiting(db, 'k1', T1);
     expect(followup.events).toMatchObject([{ metadata: { status_code: 401 } }]);
-    expect(followup.deliveries).toMatchObject([{ member: 'm1', commands: [{ name: 'instance.delete' }] }]);
+    expect(followup.deliveries).toMatchObject([{ member: 'm1', orders: [{ name: 'instance.delete' }] }]);
     expect(await db.select().from(instances)).toEqual([]);
     const late = await applyResult(db, { member: 'm1', id: 'k1', outcome: created, now: T1 });
     expect(late).toEqual({ known: true, events: [], deliveries: [] });
