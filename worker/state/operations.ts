@@ -1,5 +1,5 @@
 /** Operations: durable, seen from everywhere, moved by their commands (`commands.ts`) or by the service that runs them. */
-import { desc, eq, inArray, or, sql } from 'drizzle-orm';
+import { and, desc, eq, inArray, or, sql } from 'drizzle-orm';
 import { notFound } from '#protocol/errors.ts';
 import { CANCELLED, CANCELLING, FINAL_FROM, type FinalStatus, RUNNING } from '#worker/domain/operation.ts';
 import { newId } from '#worker/lib/id.ts';
@@ -7,7 +7,7 @@ import { type Db, guardDb, type Write } from './db.ts';
 import type { Followup } from './followup.ts';
 import type { NewOperation, OperationRow } from './operation-row.ts';
 import { runPlan } from './plan.ts';
-import { operations, tokens } from './schema.ts';
+import { commands, operations, tokens } from './schema.ts';
 
 export {
   type ApiOperation,
@@ -92,6 +92,18 @@ export async function markCancelling(db: Db, id: string, now: string): Promise<F
       where id = ${id} and status < ${FINAL_FROM}`);
     plan.report(id);
   });
+}
+
+/** The member's commands that it is to stop: without a result yet, of operations that are being cancelled. */
+export async function listCancelling(db: Db, member: string): Promise<string[]> {
+  const rows = await guardDb(() =>
+    db
+      .select({ id: commands.id })
+      .from(commands)
+      .innerJoin(operations, eq(operations.id, commands.operationId))
+      .where(and(eq(commands.member, member), eq(commands.status, 'waiting'), eq(operations.status, CANCELLING))),
+  );
+  return rows.map(({ id }) => id);
 }
 
 /** Cancels operations that only stood for something: a token becomes unusable in the same batch. */

@@ -8,7 +8,9 @@ import {
   waitForCreated,
   waitOperation,
 } from '#worker/services/operations.ts';
+import { cancelWaiting } from '#worker/state/commands.ts';
 import { insertInstance } from '#worker/state/instance-queries.ts';
+import { listCancelling } from '#worker/state/operations.ts';
 import { commands, events, instances, operations, tokens } from '#worker/state/schema.ts';
 import { addCommand, addInstance, addMember, addOperation, createParams, openTestDb, T0 } from '../state/helpers.ts';
 
@@ -143,6 +145,21 @@ describe('cancelling', () => {
     await cancelOperation(ctx, 'op1');
     expect(calls).toEqual([['cancel', 'm1', ['k1']]]);
     expect((await db.select().from(operations).get())?.status).toBe(104);
+  });
+
+  it('is remembered for a member that has not answered, until it does', async () => {
+    const { ctx, db } = await context();
+    await addOperation(db, 'op1');
+    await addOperation(db, 'op2');
+    const create = (id: string) => ({ id, name: 'instance.create' as const, params: createParams(id) });
+    await addCommand(db, create('k1'), { operationId: 'op1' });
+    await addCommand(db, create('k2'), { operationId: 'op2' });
+    expect(await listCancelling(db, 'm1')).toEqual([]);
+    await cancelOperation(ctx, 'op1');
+    expect(await listCancelling(db, 'm1')).toEqual(['k1']);
+    expect(await listCancelling(db, 'm2')).toEqual([]);
+    await cancelWaiting(db, 'k1', T0);
+    expect(await listCancelling(db, 'm1')).toEqual([]);
   });
 
   it('ends the operation itself when the member is away', async () => {
