@@ -20,3 +20,10 @@ export function residentBytes(pid: number): number {
   const kib = /^VmRSS:\s+(\d+) kB$/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1];
   return Number(kib ?? 0) * 1024;
 }
+
+/** Pid of the process's parent. Throws when there is no such process. */
+export function parentOf(pid: number): number {
+  const parent = /^PPid:\s+(\d+)$/m.exec(read(`/proc/${pid}/status`) ?? '')?.[1];
+  if (parent === undefined) throw new Error(`There is no process ${pid}`);
+  return Number(parent);
+}

@@ -95,7 +95,7 @@ describe('an agent that is killed while it launches', () => {
   it.each(MOMENTS)('%s (%s) ends the operation, with the instance once or not at all', async (_case, pool, file) => {
     const name = newName('crash');
     const sign = file(name);
-    const pid = (await victim.agentPid()) ?? 0;
+    const pid = await victim.agentPid();
     const operation = await startLaunch(name, pool);
     if (sign !== null) {
       // Asked as often as possible: the steps are milliseconds long.
@@ -166,11 +166,10 @@ describe('an agent that is stopped and started', () => {
     expect(await lxc('start', name)).toMatchObject({ code: 0 });
   });
 
-  it('takes a command that was given while it was stopped', async () => {
+  it('takes a command that was given while it hung', async () => {
     const name = newName('waiting');
-    const pid = (await victim.agentPid()) ?? 0;
     // Its host still counts as online: nothing but its silence could tell.
-    process.kill(pid, 'SIGSTOP');
+    await victim.pauseAgent();
     const operation = await startLaunch(name, 'default');
     await replaceAgent();
     expect(await endOf(operation)).toMatchObject({ status: 'Success' });

@@ -16,7 +16,7 @@ import { createBridge, createPools, fillDefaultProfile, importImage } from '#sel
 import { ask, type Verb } from '#selfhost/playground/rpc.ts';
 import { sweepRuns } from '#selfhost/playground/runs.ts';
 import { findFreePort } from '#selfhost/port.ts';
-import { residentBytes } from '#selfhost/processes.ts';
+import { parentOf, residentBytes } from '#selfhost/processes.ts';
 import type { RunOptions, RunResult } from '#selfhost/run.ts';
 import { waitFor } from '#selfhost/wait.ts';
 
@@ -29,8 +29,11 @@ export interface ClusterHost {
   stopAgent(): Promise<void>;
   /** SIGKILL; it stays dead until `startAgent`. */
   killAgent(): Promise<void>;
-  /** Pid of its agent as this machine sees it; null when none runs. */
-  agentPid(): Promise<number | null>;
+  /** Pid of its agent as this machine sees it. Throws when none runs. */
+  agentPid(): Promise<number>;
+  /** Its agent hears and says nothing; its sockets stay open. Kill or resume it. */
+  pauseAgent(): Promise<void>;
+  resumeAgent(): Promise<void>;
   /** Where this machine sees a file of the host, until it is powered off. */
   path(file: string): string;
 }
@@ -132,14 +135,25 @@ function connect(info: Info): Cluster {
   };
   const host = (number: number): ClusterHost => {
     const it = describeHost(netOf(info.octet), info.runDir, number);
+    const agentPid = async () => {
+      const pid = Status.parse(await tell('status')).find((status) => status.number === number)?.agentPid;
+      if (!pid) throw new Error(`No agent runs on ${it.name}`);
+      return pid;
+    };
     return {
       exec: (argv, options) => execInHost(it, argv, options),
       join: (token) => joinHost(it, info.program, token),
       startAgent: () => act('start-agent')(number),
       stopAgent: () => act('stop-agent')(number),
       killAgent: () => act('kill-agent')(number),
-      agentPid: async () =>
-        Status.parse(await tell('status')).find((status) => status.number === number)?.agentPid ?? null,
+      agentPid,
+      pauseAgent: async () => void process.kill(await agentPid(), 'SIGSTOP'),
+      resumeAgent: async () => {
+        const pid = await agentPid();
+        process.kill(pid, 'SIGCONT');
+        // The process outside that waits for it has paused itself, too.
+        process.kill(parentOf(pid), 'SIGCONT');
+      },
       path: (file) => path.join(`/proc/${pidOf(it)}/root`, file),
     };
   };
