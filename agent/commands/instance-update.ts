@@ -55,13 +55,25 @@ export async function updateInstance(
     },
     { name: 'release-nics', run: () => releaseRemoved(host, before, spec) },
   ]);
-  return outcomeOf(host, spec);
+  const { report, volatile } = await outcomeOf(host, spec);
+  return { report, volatile: { ...forgetRemoved(before, spec), ...volatile } };
 }
 
+const removedNics = (before: InstanceSpec, after: InstanceSpec): string[] =>
+  Object.entries(before.expandedDevices).flatMap(([device, { type }]) =>
+    type === 'nic' && after.expandedDevices[device]?.type !== 'nic' ? [device] : [],
+  );
+
 async function releaseRemoved(host: Host, before: InstanceSpec, after: InstanceSpec): Promise<void> {
-  for (const [device, keys] of Object.entries(before.expandedDevices)) {
-    if (keys.type === 'nic' && after.expandedDevices[device]?.type !== 'nic') {
-      await host.networks.release(hostName(before.project, before.name), device);
-    }
+  for (const device of removedNics(before, after)) {
+    await host.networks.release(hostName(before.project, before.name), device);
   }
 }
+
+/** A NIC of the same name that comes later is another one. */
+const forgetRemoved = (before: InstanceSpec, after: InstanceSpec): Record<string, string> =>
+  Object.fromEntries(
+    removedNics(before, after).flatMap((device) =>
+      ['host_name', 'hwaddr', 'name'].map((key) => [`volatile.${device}.${key}`, '']),
+    ),
+  );

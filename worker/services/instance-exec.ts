@@ -16,7 +16,7 @@ const COMMAND_LIMIT_BYTES = 256 * 1024;
 
 /** Throws `bad_request` for what no host could run. */
 function checkRequest(body: InstanceExecPost): void {
-  if (body.command.length === 0 || body.command[0] === '') throw badRequest('No command provided');
+  if (body.command.length === 0) throw badRequest('No command provided');
   if (body['record-output']) throw badRequest('Recording output is not supported in this version');
   const texts = [...body.command, body.cwd, ...Object.entries(body.environment).flat()];
   if (texts.some((text) => text.includes('\0'))) throw badRequest('Command, environment and cwd may not contain NUL');

@@ -1,5 +1,5 @@
 /** Networks: managed ones and the interfaces of hosts, changing, removing, state and leases. Creation is in `network-create.ts`. */
-import { badRequest, notFound, unavailable } from '#protocol/errors.ts';
+import { AppError, badRequest, notFound, unavailable } from '#protocol/errors.ts';
 import type { Lease } from '#protocol/queries.ts';
 import type { Config } from '#worker/domain/config.ts';
 import {
@@ -132,7 +132,7 @@ export async function getNetwork(ctx: Authorized, name: string, target: string |
 
 async function getManaged(ctx: Authorized, name: string): Promise<NetworkWithMembers> {
   const network = await findNetworkWithMembers(ctx.db, name);
-  if (!network) throw notFound('Network');
+  if (!network) throw new AppError('not_found', 'Failed loading network: Network not found');
   return network;
 }
 
@@ -272,12 +272,13 @@ export async function getNetworkState(
       ? network.members.some((row) => row.member === member.name)
       : member.resources.interfaces.some((face) => face.name === name),
   );
-  if (holders.length === 0) throw notFound('Network');
+  if (holders.length === 0) throw new AppError('not_found', `Network interface "${name}" not found`);
   const there = holders.filter((member) => member.online).map((member) => member.name);
   const local = ctx.principal.member;
   const member = target ?? (local !== null && there.includes(local) ? local : there[0]);
   if (member === undefined) throw unavailable(`No cluster member with network "${name}" is online`);
-  if (!holders.some((holder) => holder.name === member)) throw notFound('Network');
+  if (!holders.some((holder) => holder.name === member))
+    throw new AppError('not_found', `Network interface "${name}" not found`);
   return ctx.objects.links.query(member, 'network.state', { network: name });
 }
 

@@ -47,7 +47,8 @@ function workingDirectory(wanted: string): { cwd: string; wrapper: string[] } {
 }
 
 function attachArguments(target: AttachTarget, request: ExecRequest, environment: Record<string, string>): string[] {
-  const args = ['-P', target.lxcPath, '-n', target.name, '--clear-env'];
+  // Quiet: its own words have no place on the program's stderr; the exit code says that there is no such program.
+  const args = ['-P', target.lxcPath, '-n', target.name, '--quiet', '--clear-env'];
   for (const [key, value] of Object.entries(environment)) {
     if (key === '' || /[=\0]/.test(key) || value.includes('\0')) {
       throw badRequest('Invalid environment: names may not be empty or contain "=" or null bytes');

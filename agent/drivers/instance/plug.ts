@@ -22,19 +22,22 @@ export interface Plugged {
   openRoot(): Promise<InstanceRoot>;
 }
 
-const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
+/** Those of `before` that `after` does not have, or not like that. `look` is what makes one that one. */
+const gone = <T>(before: readonly T[], after: readonly T[], look: (one: T) => unknown): T[] => {
+  const kept = new Set(after.map((one) => JSON.stringify(look(one))));
+  return before.filter((one) => !kept.has(JSON.stringify(look(one))));
+};
 
-/** Those of `before` that `after` does not have, or not like that. */
-const gone = <T>(before: readonly T[], after: readonly T[]) =>
-  before.filter((one) => !after.some((it) => same(one, it)));
+/** Not its addresses: when these change, a NIC in use stays as it is until the next start, as in LXD. */
+const nicIdentity = (nic: InstanceNic) => [nic.device, nic.name, nic.hwaddr, nic.hostName, nic.attachment.bridge];
 
 /** Takes away the devices of `before` that `after` does not have in the same form. */
 export async function unplugDevices(it: Plugged, before: InstanceSetup, after: InstanceSetup): Promise<void> {
-  for (const nic of gone(before.nics, after.nics)) {
+  for (const nic of gone(before.nics, after.nics, nicIdentity)) {
     // A container that has just removed it itself is fine, too.
     if (isPlugged(nic)) await it.exec('ip', ['link', 'delete', 'dev', nic.hostName], { okExitCodes: [0, 1] });
   }
-  for (const disk of gone(disksOf(before.spec), disksOf(after.spec)).reverse()) {
+  for (const disk of gone(disksOf(before.spec), disksOf(after.spec), (disk) => disk).reverse()) {
     if (isMountPoint(it.init, disk.path)) detachMount(it.init, disk.path);
   }
 }

@@ -127,11 +127,13 @@ describe('instance.update', () => {
     expect(host.journal.instances.find(spec)?.spec).toEqual(spec);
   });
 
-  it('gives back the address of a NIC that was removed', async () => {
+  it('gives back the address of a NIC that was removed, and forgets what it was', async () => {
     await create();
     const { root } = spec.expandedDevices;
     const params = { spec: { ...spec, expandedDevices: { root: root ?? {} } }, networks: [] };
-    await execute(host, fakeContext(), { name: 'instance.update', params });
+    expect(await execute(host, fakeContext(), { name: 'instance.update', params })).toMatchObject({
+      volatile: { 'volatile.eth0.hwaddr': '', 'volatile.eth0.host_name': '' },
+    });
     expect(state.nics.size).toBe(0);
   });
 });

@@ -295,7 +295,7 @@ describe('state and leases', () => {
     };
     await getLeases(world.ctx, 'my-network');
     expect(asked).toEqual(['node1']);
-    expect((await refusalOf(getLeases(world.ctx, 'nope'))).message).toBe('Network not found');
+    expect((await refusalOf(getLeases(world.ctx, 'nope'))).message).toBe('Failed loading network: Network not found');
   });
 
   it('leases of other projects’ instances are hidden from a restricted caller', async () => {
@@ -314,6 +314,8 @@ describe('state and leases', () => {
     world.query = async (member) => ({ state: 'up', member });
     expect(await getNetworkState(world.ctx, 'my-network', 'node2')).toEqual({ state: 'up', member: 'node2' });
     expect(await getNetworkState(world.ctx, 'my-network', null)).toEqual({ state: 'up', member: 'node1' });
-    expect((await refusalOf(getNetworkState(world.ctx, 'nope', null))).message).toBe('Network not found');
+    expect((await refusalOf(getNetworkState(world.ctx, 'nope', null))).message).toBe(
+      'Network interface "nope" not found',
+    );
   });
 });

@@ -63,7 +63,7 @@ describe('a program in a running instance', () => {
     ['is not executable', ['/etc/passwd'], 126],
     ['dies of a signal', ['sh', '-c', 'kill -9 $$'], 137],
   ])('that %s ends as a shell would say', async (_, command, code) => {
-    expect((await run(command)).code).toBe(code);
+    expect(await run(command)).toEqual({ stdout: '', stderr: '', code });
   });
 
   it('gets the environment of the instance and of the request, and nothing of the agent', async () => {

@@ -105,6 +105,17 @@ describe('a NIC of a running instance', () => {
     expect(existsSync(`/sys/class/net/${nic.hostName}`)).toBe(false);
   });
 
+  it('keeps its addresses while it is in use, whatever its network gives it later', async () => {
+    await fixture.driver.reconfigure(setupWith({}, [nic]));
+    const index = async () => (await inside('cat /sys/class/net/eth7/ifindex')).stdout;
+    const before = await index();
+    const later = { ...nic, attachment: { ...nic.attachment, ipv4: '10.88.0.2/24', ipv4Gateway: null } };
+    await fixture.driver.reconfigure(setupWith({}, [later]));
+    expect(await index()).toBe(before);
+    expect((await inside('ip -o -4 a show dev eth7')).stdout).toContain('10.77.0.2/24');
+    await fixture.driver.reconfigure(setupWith({}));
+  });
+
   it('is refused with its name when its bridge is not there', async () => {
     const lost = { ...nic, attachment: { ...nic.attachment, bridge: 'nobr' } };
     await expect(fixture.driver.reconfigure(setupWith({}, [lost]))).rejects.toThrow(

@@ -47,7 +47,7 @@ describe('pools and networks over HTTP', () => {
     ['GET', '/1.0/storage-pools/nope', 404, 'Storage pool not found'],
     ['GET', '/1.0/storage-pools/nope/volumes', 404, 'Storage pool not found'],
     ['GET', '/1.0/networks/nope', 404, 'Network not found'],
-    ['GET', '/1.0/networks/nope/leases', 404, 'Network not found'],
+    ['GET', '/1.0/networks/nope/leases', 404, 'Failed loading network: Network not found'],
     ['POST', '/1.0/networks/nope', 404, 'Network not found'],
     ['POST', '/1.0/storage-pools?target=nope', 404, 'Cluster member not found'],
   ])('%s %s is %i', async (method, path, status, error) => {
