@@ -10,7 +10,6 @@ import { SQLiteAsyncDialect } from 'drizzle-orm/sqlite-core';
 import { AppError, conflict, unavailable } from '#protocol/errors.ts';
 import type { Logger } from '#worker/lib/log.ts';
 import { createHranaClient } from './hrana.ts';
-import { createStreamPool, type StreamPool } from './hrana-streams.ts';
 
 /** Wide enough for the client over HTTP and the native one that tests use. */
 export type Db = LibSQLDatabase;
@@ -38,20 +37,10 @@ const isRead = (statement: unknown): boolean => {
   return typeof text === 'string' && /^\s*select\b/i.test(text);
 };
 
-/** One pool for all requests of an isolate, which share its `env`. */
-const pools = new WeakMap<DbEnv, StreamPool>();
-
-function streamsOf(env: DbEnv): StreamPool {
-  const pool = pools.get(env) ?? createStreamPool();
-  pools.set(env, pool);
-  return pool;
-}
-
 function openClient(env: DbEnv, timeoutMs: number): Client {
   const binding = env.DB;
   return createHranaClient({
     url: env.LIBSQL_URL,
-    streams: streamsOf(env),
     ...(env.LIBSQL_AUTH_TOKEN === undefined ? {} : { authToken: env.LIBSQL_AUTH_TOKEN }),
     send: async (request) => {
       const signal = AbortSignal.timeout(timeoutMs);

@@ -6,13 +6,11 @@
  */
 import type { Client, InStatement, ResultSet } from '@libsql/client';
 import { z } from 'zod';
-import type { StreamPool } from './hrana-streams.ts';
 import { encodeStatement, StatementResult, toResultSet } from './hrana-values.ts';
 
 export interface HranaOptions {
   url: string;
   authToken?: string;
-  streams: StreamPool;
   /** Throws what a request that was not answered means. */
   send(request: Request): Promise<Response>;
 }
@@ -31,11 +29,7 @@ const Answer = z.discriminatedUnion('type', [
   z.object({ type: z.literal('ok'), response: z.object({ result: z.unknown().optional() }) }),
   z.object({ type: z.literal('error'), error: Failure }),
 ]);
-const Answers = z.object({
-  baton: z.string().nullish(),
-  base_url: z.string().nullish(),
-  results: z.array(Answer),
-});
+const Answers = z.object({ results: z.array(Answer) });
 
 type Ask = { type: 'execute'; stmt: unknown } | { type: 'batch'; batch: unknown };
 interface Waiting {
@@ -60,29 +54,14 @@ export function createHranaClient(options: HranaOptions): Client {
     'content-type': 'application/json',
     ...(options.authToken === undefined ? {} : { authorization: `Bearer ${options.authToken}` }),
   };
-  const { streams } = options;
   let waiting: Waiting[] = [];
 
-  const post = async (baton: string | null, asks: readonly Ask[]) => {
-    const requests = streams.mayKeep() ? asks : [...asks, { type: 'close' }];
-    const body = JSON.stringify({ baton, requests });
-    const response = await options.send(new Request(endpoint, { method: 'POST', headers, body }));
-    return { response, text: await response.text() };
-  };
-
   const request = async (asks: readonly Ask[]) => {
-    const baton = streams.take();
-    let { response, text } = await post(baton, asks);
-    if (response.status === 400 && baton !== null) {
-      // The stream is gone (the server was restarted): nothing was done on it.
-      streams.clear();
-      ({ response, text } = await post(null, asks));
-    }
+    const body = JSON.stringify({ requests: [...asks, { type: 'close' }] });
+    const response = await options.send(new Request(endpoint, { method: 'POST', headers, body }));
+    const text = await response.text();
     if (!response.ok) throw new DatabaseError(`The database answered with status ${response.status}`);
-    const answer = Answers.parse(JSON.parse(text));
-    // A stream that is to be continued at another address is left to expire.
-    if (answer.baton && !answer.base_url) streams.give(answer.baton);
-    return answer.results;
+    return Answers.parse(JSON.parse(text)).results;
   };
 
   const flush = async () => {

@@ -3,7 +3,6 @@ import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { isUniqueViolation, mapDbError, openDb, runBatch } from '#worker/state/db.ts';
 import { createHranaClient } from '#worker/state/hrana.ts';
-import { createStreamPool } from '#worker/state/hrana-streams.ts';
 import { projects } from '#worker/state/schema.ts';
 
 const Body = z.object({ requests: z.array(z.record(z.string(), z.unknown())) });
@@ -40,7 +39,7 @@ describe('the client of the database', () => {
     const one = db.all(sql`select ${'first'} as n`);
     const two = db.select({ name: projects.name }).from(projects).where(eq(projects.name, 'second')).get();
     expect(await Promise.all([one, two])).toEqual([[{ n: 'a' }], { name: 'b' }]);
-    expect(requests.map((asks) => asks.map(({ type }) => type))).toEqual([['execute', 'execute']]);
+    expect(requests.map((asks) => asks.map(({ type }) => type))).toEqual([['execute', 'execute', 'close']]);
   });
 
   it('fails only the statement that failed', async () => {
@@ -61,7 +60,7 @@ describe('the client of the database', () => {
       text('last'),
     ];
     const { fetch } = server(() => ok(rows(['a', 'b', 'c', 'd', 'a'], [cells])));
-    const client = createHranaClient({ url: 'http://db', streams: createStreamPool(), send: fetch });
+    const client = createHranaClient({ url: 'http://db', send: fetch });
     const [row] = (await client.execute('select 1')).rows;
     expect({ ...row }).toEqual({ a: 7, b: 1.5, c: null, d: new Uint8Array([1, 2]).buffer });
     expect([row?.[4], row?.length]).toEqual(['last', 5]);
@@ -69,7 +68,7 @@ describe('the client of the database', () => {
 
   it('sends arguments as what they are and refuses what no column holds', async () => {
     const { fetch, requests } = server(() => ok(rows([], [])));
-    const client = createHranaClient({ url: 'http://db', streams: createStreamPool(), send: fetch });
+    const client = createHranaClient({ url: 'http://db', send: fetch });
     await client.execute({ sql: 'insert', args: ['t', 1, true, null, 9007199254740993n] });
     expect(requests[0]?.[0]).toEqual({
       type: 'execute',
@@ -125,33 +124,5 @@ describe('the client of the database', () => {
     const db = openDb({ LIBSQL_URL: 'http://db', DB: { fetch } });
     const results = await Promise.allSettled([db.all(sql`select 1`), db.all(sql`select 2`)]);
     expect(results.map((it) => it.status === 'rejected' && mapDbError(it.reason).code)).toEqual([code, code]);
-  });
-
-  it('goes on with a stream that was left open, and opens another when the server has lost it', async () => {
-    const batons: unknown[] = [];
-    let lost = false;
-    const send = async (request: Request) => {
-      const { baton } = z.object({ baton: z.string().nullable() }).parse(await request.json());
-      batons.push(baton);
-      if (lost && baton !== null) return new Response('Received an invalid baton', { status: 400 });
-      return Response.json({ baton: `after-${baton}`, base_url: null, results: [ok(rows(['n'], []))] });
-    };
-    const client = createHranaClient({ url: 'http://db', streams: createStreamPool(), send });
-    await client.execute('select 1');
-    await client.execute('select 1');
-    lost = true;
-    await client.execute('select 1');
-    expect(batons).toEqual([null, 'after-null', 'after-after-null', null]);
-  });
-
-  it('never gives one stream to two requests at once, and lets old ones go', () => {
-    let nowMs = 0;
-    const pool = createStreamPool(() => nowMs);
-    pool.give('a');
-    pool.give('b');
-    expect([pool.take(), pool.take(), pool.take()]).toEqual(['b', 'a', null]);
-    pool.give('c');
-    nowMs = 5_000;
-    expect(pool.take()).toBeNull();
   });
 });
