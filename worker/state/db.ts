@@ -2,17 +2,16 @@
  * The database handle. Every request to libSQL has a deadline (the client has none of its own), a pure read that lost its
  * connection is tried once more, and no error leaves with SQL or parameters in its text.
  */
-import type { Client, InStatement } from '@libsql/client';
+import { createClient } from '@libsql/client/web';
 import type { BatchItem } from 'drizzle-orm/batch';
-import { LibSQLDatabase } from 'drizzle-orm/libsql/driver-core';
-import { LibSQLSession } from 'drizzle-orm/libsql/session';
-import { SQLiteAsyncDialect } from 'drizzle-orm/sqlite-core';
+import type { LibSQLDatabase } from 'drizzle-orm/libsql';
+import { drizzle } from 'drizzle-orm/libsql/web';
 import { AppError, conflict, unavailable } from '#protocol/errors.ts';
 import type { Logger } from '#worker/lib/log.ts';
-import { createHranaClient } from './hrana.ts';
+import * as schema from './schema.ts';
 
 /** Wide enough for the client over HTTP and the native one that tests use. */
-export type Db = LibSQLDatabase;
+export type Db = LibSQLDatabase<typeof schema>;
 export type Write = BatchItem<'sqlite'>;
 
 /** Reads are indexed and small: more than this means that the database is gone, and a client is waiting. */
@@ -29,8 +28,8 @@ export interface DbEnv {
 
 const UNAVAILABLE = 'The database is unavailable';
 
-/** Turns queries into SQL; holds nothing of any request. */
-const dialect = new SQLiteAsyncDialect();
+type Client = ReturnType<typeof createClient>;
+type Fetch = (request: Request) => Promise<Response>;
 
 const isRead = (statement: unknown): boolean => {
   const text = typeof statement === 'object' && statement !== null && 'sql' in statement ? statement.sql : statement;
@@ -39,18 +38,19 @@ const isRead = (statement: unknown): boolean => {
 
 function openClient(env: DbEnv, timeoutMs: number): Client {
   const binding = env.DB;
-  return createHranaClient({
+  const send: Fetch = async (request) => {
+    const signal = AbortSignal.timeout(timeoutMs);
+    try {
+      return await (binding === undefined ? fetch(request, { signal }) : binding.fetch(request, { signal }));
+    } catch (error) {
+      // Whatever kept the request from being answered: name not found, refused, cut, too slow.
+      throw unavailable(UNAVAILABLE, error);
+    }
+  };
+  return createClient({
     url: env.LIBSQL_URL,
     ...(env.LIBSQL_AUTH_TOKEN === undefined ? {} : { authToken: env.LIBSQL_AUTH_TOKEN }),
-    send: async (request) => {
-      const signal = AbortSignal.timeout(timeoutMs);
-      try {
-        return await (binding === undefined ? fetch(request, { signal }) : binding.fetch(request, { signal }));
-      } catch (error) {
-        // Whatever kept the request from being answered: name not found, refused, cut, too slow.
-        throw unavailable(UNAVAILABLE, error);
-      }
-    },
+    fetch: send,
   });
 }
 
@@ -72,20 +72,27 @@ export function openDb(env: DbEnv, log?: Pick<Logger, 'debug'>): Db {
   const reader = openClient(env, READ_TIMEOUT_MS);
   const writer = openClient(env, WRITE_TIMEOUT_MS);
   // Drizzle calls `execute` with one statement object, and `batch`.
-  const client: Client = {
-    ...writer,
-    execute: (statement: InStatement | string) => {
-      if (isRead(statement)) return retryRead(() => reader.execute(statement));
-      log?.debug('db.write', { statements: 1 });
-      return writer.execute(statement);
+  const client = new Proxy(writer, {
+    get(target, property) {
+      if (property === 'execute') {
+        return (...args: Parameters<Client['execute']>) => {
+          if (isRead(args[0])) return retryRead(() => reader.execute(...args));
+          log?.debug('db.write', { statements: 1 });
+          return writer.execute(...args);
+        };
+      }
+      if (property === 'batch') {
+        return (...args: Parameters<Client['batch']>) => {
+          if (args[0].every(isRead)) return retryRead(() => reader.batch(...args));
+          log?.debug('db.write', { statements: args[0].length });
+          return writer.batch(...args);
+        };
+      }
+      const value: unknown = Reflect.get(target, property, target);
+      return typeof value === 'function' ? value.bind(target) : value;
     },
-    batch: (statements) => {
-      if (statements.every(isRead)) return retryRead(() => reader.batch(statements));
-      log?.debug('db.write', { statements: statements.length });
-      return writer.batch(statements, 'write');
-    },
-  };
-  return new LibSQLDatabase('async', dialect, new LibSQLSession(client, dialect, undefined, {}, undefined), undefined);
+  });
+  return drizzle({ client, schema });
 }
 
 /** The messages of an error and its causes. */
