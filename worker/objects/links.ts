@@ -23,11 +23,12 @@ import { type Env, parseVars } from '#worker/env.ts';
 import { shardOf } from '#worker/lib/id.ts';
 import { createLogger, type Logger } from '#worker/lib/log.ts';
 import { issueSession, SESSION_RENEW_MS } from '#worker/lib/session.ts';
-import { applyResult, isEnough, listWaitingCommands } from '#worker/state/commands.ts';
+import { applyResult, cancelWaiting, isEnough, listWaitingCommands } from '#worker/state/commands.ts';
 import { type Db, openDb } from '#worker/state/db.ts';
 import type { Followup } from '#worker/state/followup.ts';
 import { applyInventory } from '#worker/state/inventory.ts';
 import { findMember, listMembers, recordHello, setOffline, setResources } from '#worker/state/members.ts';
+import { listCancelling } from '#worker/state/operations.ts';
 import { recordWarning } from '#worker/state/warnings.ts';
 import { createObjects } from './client.ts';
 import type { MemberPresence, Objects, Order } from './contract.ts';
@@ -214,6 +215,8 @@ export class Links extends DurableObject<Env> {
       await this.#follow(followup);
       // After `up`: whatever is written from now on is also sent by `deliver`; the agent ignores what it has already.
       this.#order(socket, member, await listWaitingCommands(this.#db, member));
+      // A cancel that went into a dying link is said again.
+      for (const id of await listCancelling(this.#db, member)) this.#send(socket, { type: 'cancel', id });
     } catch (error) {
       this.#log.error('link.hello.failed', { member }, error);
       this.#refuse(socket, toWireError(error), true);
@@ -352,8 +355,16 @@ export class Links extends DurableObject<Env> {
       this.#log.warn('member.offline', { member, reason });
       await this.#follow(await setOffline(this.#db, { member, reason, now: new Date().toISOString() }));
       this.#away.delete(member);
+      await this.#cancelAbandoned(member);
     }
     if (judgement.nextMs !== null) await this.#wakeAt(judgement.nextMs);
+  }
+
+  /** Nobody is left to answer a cancel: the operation ends, and the member deletes what it has made when it returns. */
+  async #cancelAbandoned(member: string): Promise<void> {
+    for (const id of await listCancelling(this.#db, member)) {
+      await this.#follow(await cancelWaiting(this.#db, id, new Date().toISOString()));
+    }
   }
 
   async #renewSessions(): Promise<void> {
