@@ -3,11 +3,12 @@ import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, expect, it } from 'vitest';
 import { type Agent, startAgent } from '#agent/agent.ts';
 import { parseConfig } from '#agent/config.ts';
 import { silentLog } from '#agent/log.ts';
 import { ExecError } from '#agent/system/exec.ts';
+import { eventually } from '#test/eventually.ts';
 import { type FakeControlPlane, type Peer, startControlPlane } from './fakes/control-plane.ts';
 import {
   createFakeImages,
@@ -63,14 +64,14 @@ async function start(): Promise<Agent> {
 }
 
 const link = async (): Promise<Peer> => {
-  await vi.waitFor(() => expect(linkPeer()?.frames.some((frame) => frame.type === 'inventory')).toBe(true));
+  await eventually(() => expect(linkPeer()?.frames.some((frame) => frame.type === 'inventory')).toBe(true));
   const peer = linkPeer();
   if (peer === undefined) throw new Error('no link');
   return peer;
 };
 const linkPeer = () => plane.peers.filter((peer) => peer.request.url?.startsWith('/agent/link')).at(-1);
 const resultOf = (peer: Peer, id: string) =>
-  vi.waitFor(() => {
+  eventually(() => {
     const frame = peer.frames.find((candidate) => candidate.type === 'result' && candidate.id === id);
     if (frame === undefined) throw new Error(`no result of ${id} yet`);
     return frame;
@@ -114,7 +115,7 @@ it('sends a result again after a restart when nobody acknowledged it, and knows 
   await first.stop();
 
   await start();
-  await vi.waitFor(() => expect(linkPeer()).not.toBe(before));
+  await eventually(() => expect(linkPeer()).not.toBe(before));
   const after = await link();
   expect(after.frames.filter((frame) => frame.type === 'result').map((frame) => frame.id)).toContain('create');
   expect(Number(after.frames[0]?.epoch)).toBe(Number(before.frames[0]?.epoch) + 1);
@@ -149,7 +150,7 @@ it('runs a program over a stream of its own, and answers after its last output',
     attach: true,
   };
   peer.send({ type: 'command', id: 'exec', name: 'instance.exec', params });
-  const stream = await vi.waitFor(() => {
+  const stream = await eventually(() => {
     const found = plane.peers.find((candidate) => candidate.request.url === '/agent/stream/stream-1');
     if (found === undefined) throw new Error('no stream yet');
     return found;
@@ -157,7 +158,7 @@ it('runs a program over a stream of its own, and answers after its last output',
   expect(stream.request.headers.authorization).toBe('Bearer the-session');
   expect(process).toBeNull();
   stream.send({ type: 'start' });
-  const started = await vi.waitFor(() => {
+  const started = await eventually(() => {
     if (process === null) throw new Error('not started yet');
     return process as FakeProcess;
   });
@@ -175,7 +176,7 @@ it('answers queries, with the reason when it cannot', async () => {
   peer.send({ type: 'query', id: 'q1', name: 'instance.state', params: { project: 'default', name: 'nope' } });
   peer.send({ type: 'query', id: 'q2', name: 'network.leases', params: { network: 'lxdbr0' } });
   peer.send({ type: 'query', id: 'q3', name: 'network.leases', params: {} });
-  await vi.waitFor(() => expect(peer.frames.filter((frame) => frame.type === 'answer')).toHaveLength(3));
+  await eventually(() => expect(peer.frames.filter((frame) => frame.type === 'answer')).toHaveLength(3));
   const outcomes = Object.fromEntries(peer.frames.map((frame) => [frame.id, frame.outcome]));
   expect(outcomes.q1).toEqual({ ok: false, error: { code: 'not_found', message: 'Instance not found' } });
   expect(outcomes.q2).toEqual({ ok: true, result: { leases: [] } });

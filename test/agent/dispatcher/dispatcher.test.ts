@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { createDispatcher, type Dispatcher, type DispatcherDeps } from '#agent/dispatcher.ts';
 import { createMemoryJournal } from '#agent/journal/memory.ts';
 import { silentLog } from '#agent/log.ts';
@@ -6,6 +6,7 @@ import { ExecError } from '#agent/system/exec.ts';
 import type { Command, StateAction } from '#protocol/commands.ts';
 import { notFound } from '#protocol/errors.ts';
 import type { AgentFrame } from '#protocol/frames.ts';
+import { eventually } from '#test/eventually.ts';
 import { instanceSpec } from '../fakes/specs.ts';
 
 const dispatchers: Dispatcher[] = [];
@@ -42,11 +43,11 @@ function setUp(overrides: Partial<DispatcherDeps> = {}) {
   });
   dispatchers.push(dispatcher);
   const results = () => sent.filter((frame) => frame.type === 'result');
-  const begins = (id: string) => vi.waitFor(() => expect(begun).toContain(id));
+  const begins = (id: string) => eventually(() => expect(begun).toContain(id));
   const ends = async (id: string, result: unknown = {}) => {
     await begins(id);
     running.get(id)?.resolve(result);
-    await vi.waitFor(() => expect(results().some((frame) => frame.id === id)).toBe(true));
+    await eventually(() => expect(results().some((frame) => frame.id === id)).toBe(true));
   };
   return { dispatcher, journal, sent, running, begun, signals, resumed, results, begins, ends };
 }
@@ -99,7 +100,7 @@ describe('a command frame', () => {
     });
     dispatcher.start();
     dispatcher.take(image('a'));
-    await vi.waitFor(() => expect(order).toEqual(['journal', 'ack', 'run', 'result']));
+    await eventually(() => expect(order).toEqual(['journal', 'ack', 'run', 'result']));
   });
 
   it('runs once however often it comes while it runs', async () => {
@@ -163,7 +164,7 @@ describe('results', () => {
     dispatcher.take(image('a'));
     await begins('a');
     running.get('a')?.reject(error);
-    await vi.waitFor(() => expect(results()[0]?.outcome).toEqual({ ok: false, error: expected }));
+    await eventually(() => expect(results()[0]?.outcome).toEqual({ ok: false, error: expected }));
   });
 });
 
@@ -174,7 +175,7 @@ describe('after a restart', () => {
     journal.finish('b', { ok: true, result: {} });
     const { dispatcher, begun, resumed } = setUp({ journal });
     dispatcher.start();
-    await vi.waitFor(() => expect(begun).toEqual(['a', 'c']));
+    await eventually(() => expect(begun).toEqual(['a', 'c']));
     expect(resumed.get('a')).toBe(true);
   });
 
@@ -277,7 +278,7 @@ describe('cancel', () => {
     await begins('a');
     dispatcher.cancel('a');
     expect(signals.get('a')?.aborted).toBe(true);
-    await vi.waitFor(() => expect(results()[0]?.outcome).toMatchObject({ ok: false, error: { code: 'cancelled' } }));
+    await eventually(() => expect(results()[0]?.outcome).toMatchObject({ ok: false, error: { code: 'cancelled' } }));
   });
 
   it('ends a waiting command without running it', async () => {
@@ -287,7 +288,7 @@ describe('cancel', () => {
     dispatcher.take(state('second', 'freeze'));
     await begins('first');
     dispatcher.cancel('second');
-    await vi.waitFor(() => expect(results()[0]).toMatchObject({ id: 'second', outcome: { ok: false } }));
+    await eventually(() => expect(results()[0]).toMatchObject({ id: 'second', outcome: { ok: false } }));
     expect(begun).toEqual(['first']);
   });
 

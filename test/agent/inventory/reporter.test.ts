@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { execute } from '#agent/commands/executors.ts';
 import type { Host } from '#agent/commands/host.ts';
 import { autostartOrder, restoreInstances } from '#agent/inventory/boot.ts';
@@ -8,6 +8,7 @@ import { hasChanged } from '#agent/inventory/load.ts';
 import { createReporter, fullFrames, type Reporter } from '#agent/inventory/reporter.ts';
 import type { AgentFrame } from '#protocol/frames.ts';
 import type { InstanceReport, InstanceState } from '#protocol/inventory.ts';
+import { eventually } from '#test/eventually.ts';
 import { createFakeState, type FakeHostState } from '../fakes/drivers.ts';
 import { createFakeHost, fakeContext } from '../fakes/host.ts';
 import { imageSource, instanceSpec, networkSpec, poolSpec } from '../fakes/specs.ts';
@@ -53,7 +54,7 @@ const tellOther = async () => {
   const before = sent.length;
   host.journal.instances.put({ spec: instanceSpec({ name: 'other' }), pool: 'local', power: 'STOPPED' });
   reporter.touch({ project: 'default', name: 'other' });
-  await vi.waitFor(() => expect(sent.length).toBeGreaterThan(before));
+  await eventually(() => expect(sent.length).toBeGreaterThan(before));
 };
 
 it('tells everything, also what is only half there', async () => {
@@ -76,7 +77,7 @@ it('tells once that an instance has stopped by itself, and remembers that it is 
   await reporter.reportAll();
   stopByItself();
   stopByItself();
-  await vi.waitFor(() => expect(sent).toHaveLength(2));
+  await eventually(() => expect(sent).toHaveLength(2));
   expect(sent[1]).toMatchObject({ full: false, instances: [{ name: 'c1', status: 'Stopped' }] });
   expect(host.journal.instances.find(ref)?.power).toBe('STOPPED');
 });

@@ -4,6 +4,7 @@ import { signPayload } from '#agent/link/identity.ts';
 import { createLink, type Link, type LinkHandlers, type LinkOptions } from '#agent/link/link.ts';
 import { silentLog } from '#agent/log.ts';
 import { helloPayload } from '#protocol/frames.ts';
+import { eventually } from '#test/eventually.ts';
 import { type FakeControlPlane, type Peer, startControlPlane } from '../fakes/control-plane.ts';
 
 const keys = generateKeyPairSync('ed25519');
@@ -64,7 +65,7 @@ describe('the handshake', () => {
   it('signs the nonce with the member, the epoch and the process', async () => {
     const plane = await controlPlane((peer) => peer.send(challenge));
     startLink([plane.address]);
-    await vi.waitFor(() => expect(plane.peers[0]?.frames).toHaveLength(1));
+    await eventually(() => expect(plane.peers[0]?.frames).toHaveLength(1));
     const hello = plane.peers[0]?.frames[0] ?? {};
     expect(hello).toMatchObject({ type: 'hello', member: 'host1', epoch: 7, protocol: 1 });
     const payload = helloPayload({ nonce, member: 'host1', epoch: 7, processId: String(hello.processId) });
@@ -77,7 +78,7 @@ describe('the handshake', () => {
     const link = startLink([plane.address]);
     await expect(link.whenUp(5_000)).resolves.toMatchObject({ token: 'session-1' });
     plane.peers[0]?.send({ type: 'session', session: 'session-2' });
-    await vi.waitFor(() => expect(link.session()?.token).toBe('session-2'));
+    await eventually(() => expect(link.session()?.token).toBe('session-2'));
   });
 
   it('passes no work before the welcome', async () => {
@@ -87,7 +88,7 @@ describe('the handshake', () => {
       peer.send(challenge);
     });
     startLink([plane.address], { onFrame });
-    await vi.waitFor(() => expect(plane.peers[0]?.frames.map((frame) => frame.type)).toEqual(['error', 'hello']));
+    await eventually(() => expect(plane.peers[0]?.frames.map((frame) => frame.type)).toEqual(['error', 'hello']));
     expect(onFrame).not.toHaveBeenCalled();
   });
 });
@@ -104,7 +105,7 @@ describe('frames', () => {
     }
     peer?.socket.send(Buffer.from([1, 2, 3]));
     peer?.send({ type: 'cancel', id: 'good', unknownField: 1 });
-    await vi.waitFor(() =>
+    await eventually(() =>
       expect(onFrame).toHaveBeenCalledWith(expect.objectContaining({ type: 'cancel', id: 'good' })),
     );
     expect(peer?.frames.filter((frame) => frame.type === 'error')).toHaveLength(6);
@@ -118,7 +119,7 @@ describe('frames', () => {
     };
     await startLink([plane.address], { onFrame }).whenUp(5_000);
     plane.peers[0]?.send({ type: 'cancel', id: 'x' });
-    await vi.waitFor(() =>
+    await eventually(() =>
       expect(plane.peers[0]?.frames.at(-1)).toEqual({
         type: 'error',
         error: { code: 'internal', message: 'Internal error' },
@@ -139,9 +140,9 @@ describe('a lost link', () => {
     const onWelcome = vi.fn();
     const plane = await controlPlane(welcoming);
     startLink([plane.address], { onWelcome });
-    await vi.waitFor(() => expect(onWelcome).toHaveBeenCalledTimes(1));
+    await eventually(() => expect(onWelcome).toHaveBeenCalledTimes(1));
     plane.peers[0]?.socket.terminate();
-    await vi.waitFor(() => expect(onWelcome).toHaveBeenCalledTimes(2));
+    await eventually(() => expect(onWelcome).toHaveBeenCalledTimes(2));
     const processes = plane.peers.map((peer) => peer.frames[0]?.processId);
     expect(processes[0]).toBe(processes[1]);
   });
@@ -161,7 +162,7 @@ describe('a lost link', () => {
     const link = startLink([plane.address]);
     await link.whenUp(5_000);
     plane.peers[0]?.socket.close(4004);
-    await vi.waitFor(() => expect(link.session()).toBeNull());
+    await eventually(() => expect(link.session()).toBeNull());
   });
 });
 
@@ -171,7 +172,7 @@ it('tries a refusal again only when the control plane allows it', async () => {
   const hard = await controlPlane((peer) => peer.send(refused(false)));
   startLink([soft.address]);
   startLink([hard.address]);
-  await vi.waitFor(() => expect(soft.peers.length).toBeGreaterThan(3));
+  await eventually(() => expect(soft.peers.length).toBeGreaterThan(3));
   expect(hard.peers).toHaveLength(1);
 });
 

@@ -1,9 +1,10 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { silentLog } from '#agent/log.ts';
 import { pumpExec } from '#agent/streams/exec.ts';
 import { type AgentStream, openAgentStream } from '#agent/streams/stream.ts';
 import { encodeChunk, WINDOW_BYTES } from '#protocol/stream.ts';
+import { eventually } from '#test/eventually.ts';
 import { type FakeControlPlane, type Peer, startControlPlane } from '../fakes/control-plane.ts';
 import { createFakeProcess, type FakeProcess } from '../fakes/process.ts';
 
@@ -15,7 +16,7 @@ let peer: Peer;
 beforeEach(async () => {
   plane = await startControlPlane();
   stream = await openAgentStream({ log: silentLog }, new WebSocket(plane.address));
-  await vi.waitFor(() => expect(plane.peers).toHaveLength(1));
+  await eventually(() => expect(plane.peers).toHaveLength(1));
   const [first] = plane.peers;
   if (first === undefined) throw new Error('no peer');
   peer = first;
@@ -49,9 +50,9 @@ describe('a program without a terminal', () => {
     const code = run();
     peer.socket.send(encodeChunk(0, Buffer.from('hello')));
     peer.send({ type: 'end', channel: 0 });
-    await vi.waitFor(() => expect(process.inputEnded).toBe(true));
+    await eventually(() => expect(process.inputEnded).toBe(true));
     expect(Buffer.concat(process.input).toString()).toBe('hello');
-    await vi.waitFor(() => expect(peer.frames).toContainEqual({ type: 'credit', channel: 0, bytes: 5 }));
+    await eventually(() => expect(peer.frames).toContainEqual({ type: 'credit', channel: 0, bytes: 5 }));
     process.exit(0);
     await code;
   });
@@ -62,7 +63,7 @@ describe('a program without a terminal', () => {
     const code = run();
     for (let sent = 0; sent < total; sent += chunk.length) process.output('stdout', chunk);
     process.exit(0);
-    await vi.waitFor(() => expect(outputOf(1)).toHaveLength(WINDOW_BYTES));
+    await eventually(() => expect(outputOf(1)).toHaveLength(WINDOW_BYTES));
     expect(process.paused).toBe(true);
     for (let given = 0; given < total; given += chunk.length)
       peer.send({ type: 'credit', channel: 1, bytes: chunk.length });
@@ -76,10 +77,10 @@ describe('a program without a terminal', () => {
     const code = run();
     peer.socket.send(encodeChunk(0, Buffer.from('one')));
     peer.socket.send(encodeChunk(0, Buffer.from('two')));
-    await vi.waitFor(() => expect(process.input).toHaveLength(1));
+    await eventually(() => expect(process.input).toHaveLength(1));
     expect(peer.frames.filter((frame) => frame.type === 'credit')).toEqual([{ type: 'credit', channel: 0, bytes: 3 }]);
     process.drain();
-    await vi.waitFor(() => expect(process.input).toHaveLength(2));
+    await eventually(() => expect(process.input).toHaveLength(2));
     process.exit(0);
     await code;
   });
@@ -91,7 +92,7 @@ describe('a program on a terminal', () => {
     peer.send({ type: 'resize', width: 132, height: 50 });
     peer.send({ type: 'signal', signal: 15 });
     process.output('stdout', 'prompt');
-    await vi.waitFor(() => expect(process.signals).toEqual([15]));
+    await eventually(() => expect(process.signals).toEqual([15]));
     expect(process.sizes).toEqual(['132x50']);
     process.exit(0);
     await code;

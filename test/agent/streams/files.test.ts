@@ -28,6 +28,7 @@ import { createContentStream } from '#agent/streams/content.ts';
 import { openTransfer } from '#agent/streams/files.ts';
 import type { QueryParams } from '#protocol/queries.ts';
 import { FILE_HEAD_HEADER, PART_BYTES } from '#protocol/stream.ts';
+import { eventually } from '#test/eventually.ts';
 
 type Put = NonNullable<QueryParams<'file.open'>['put']>;
 type Handler = (request: IncomingMessage, response: ServerResponse) => void;
@@ -192,7 +193,7 @@ describe('get', () => {
     request.on('data', (chunk: Buffer) => {
       taken += chunk.length;
     });
-    await vi.waitFor(() => expect(taken).toBeGreaterThan(10_000_000));
+    await eventually(() => expect(taken).toBeGreaterThan(10_000_000));
     request.pause();
     const stopped = taken;
     // The kernel's buffers of a connection hold some megabytes.

@@ -1,10 +1,11 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ExecRequest, InstanceTransition } from '#agent/drivers/instance/driver.ts';
 import { createFileInRoot, openFileInRoot, statInRoot } from '#agent/drivers/instance/files.ts';
 import { createLxcDriver } from '#agent/drivers/instance/lxc.ts';
 import { readCgroupMounts } from '#agent/system/cgroup.ts';
+import { eventually } from '#test/eventually.ts';
 import { collect, type Fixture, makeFixture, makeSetup } from './support.ts';
 
 const ref = { project: 'default', name: 'lsrt-a' };
@@ -281,12 +282,12 @@ describe('transitions', () => {
 
   it('are told once, also those from before the watch; a reboot is not a stop', async () => {
     const end = fixture.driver.watch((transition) => seen.push(transition));
-    await vi.waitFor(() => expect(kinds()).toEqual(['started']));
+    await eventually(() => expect(kinds()).toEqual(['started']));
     await run(['kill', '-USR1', '1']);
-    await vi.waitFor(() => expect(kinds()).toEqual(['started', 'rebooted']));
+    await eventually(() => expect(kinds()).toEqual(['started', 'rebooted']));
     expect(await fixture.driver.status(ref)).toBe('Running');
     await run(['kill', '-PWR', '1']);
-    await vi.waitFor(() => expect(kinds()).toEqual(['started', 'rebooted', 'stopped']), { timeout: 2000 });
+    await eventually(() => expect(kinds()).toEqual(['started', 'rebooted', 'stopped']));
     expect(await fixture.driver.status(ref)).toBe('Stopped');
     end();
   });
@@ -295,8 +296,9 @@ describe('transitions', () => {
     seen.length = 0;
     const end = fixture.driver.watch((transition) => seen.push(transition));
     await fixture.driver.start(ref);
+    await eventually(() => expect(kinds()).toEqual(['started']));
     process.kill(Number(readFileSync(join(fixture.deps.runDir, 'instances', `${ref.name}.pid`), 'utf8')), 'SIGKILL');
-    await vi.waitFor(() => expect(kinds()).toEqual(['started', 'stopped']), { timeout: 2000 });
+    await eventually(() => expect(kinds()).toEqual(['started', 'stopped']));
     end();
     await fixture.driver.start(ref);
   });
@@ -306,7 +308,7 @@ describe('stopping', () => {
   it('asks the init and leaves no control group behind', async () => {
     await fixture.driver.stop(ref, { force: false, timeoutMs: 5000 });
     expect(await fixture.driver.status(ref)).toBe('Stopped');
-    expect(payloadGroups(ref.name)).toEqual([]);
+    await eventually(() => expect(payloadGroups(ref.name)).toEqual([]));
   });
 
   it('by force is over in a moment, frozen or not', async () => {

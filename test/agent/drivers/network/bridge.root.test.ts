@@ -2,13 +2,14 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createLxcDriver } from '#agent/drivers/instance/lxc.ts';
 import { createBridgeDriver } from '#agent/drivers/network/bridge.ts';
 import type { NetworkDriver, NicRequest } from '#agent/drivers/network/driver.ts';
 import { silentLog } from '#agent/log.ts';
 import { exec } from '#agent/system/exec.ts';
 import { commandLine } from '#agent/system/proc.ts';
+import { eventually } from '#test/eventually.ts';
 import { collect, makeFixture, makeSetup } from '../instance/support.ts';
 
 const name = 'lsrtbr0';
@@ -246,11 +247,11 @@ describe('a container on the bridge', () => {
       // A tiny client that only asks and prints.
       const asked = await run(['udhcpc', '-i', 'eth0', '-q', '-n', '-f', '-s', '/bin/true', '-x', 'hostname:forged']);
       expect(asked.stderr + asked.stdout).toContain('10.213.47.3');
-      await vi.waitFor(async () =>
+      await eventually(async () =>
         expect((await run(['nslookup', 'other.lxd', '10.213.47.1'])).stdout).toContain('10.213.47.2'),
       );
       const leaseFile = join(base, 'data/networks', name, 'dnsmasq.leases');
-      await vi.waitFor(() => expect(readFileSync(leaseFile, 'utf8')).toContain('10.213.47.3'));
+      await eventually(() => expect(readFileSync(leaseFile, 'utf8')).toContain('10.213.47.3'));
       const pid = dnsmasqPid();
 
       await instances.stop(ref, { force: true, timeoutMs: null });
