@@ -27,14 +27,14 @@ describe('lxc exec', () => {
     expect((await lxc('exec', name, '--', 'sh', '-c', 'kill -9 $$')).code).toBe(137);
   });
 
-  it('answers 127 and LXD’s text for a program that is not there', async () => {
-    const result = await lxc('exec', name, '--', 'no-such-program');
-    expect(result.code).toBe(127);
-    expect(result.stderr).toContain('Command not found');
-  });
-
-  it('answers 126 for a file that is not executable', async () => {
-    expect((await lxc('exec', name, '--', '/etc/passwd')).code).toBe(126);
+  it.each([
+    [127, 'that is not there', 'no-such-program', 'Command not found'],
+    [127, 'that is not there, by path', '/nope', 'Command not found'],
+    [127, 'without a name', '', 'Command not found'],
+    [126, 'that is not executable', '/etc/passwd', 'Command not executable'],
+    [126, 'that is a directory', '/etc', 'Command not executable'],
+  ])('answers %i and LXD’s words, nothing else, for a program %s', async (code, _what, program, words) => {
+    expect(await lxc('exec', name, '--', program)).toEqual({ stdout: '', stderr: `Error: ${words}\n`, code });
   });
 
   it('pipes standard input in and loses no byte of a large output', async () => {

@@ -79,6 +79,19 @@ describe('lxc launch', () => {
     expect(await instancesOf(['nobody'])).toEqual([]);
   });
 
+  it('takes an image by a part of its fingerprint, and makes without starting', async () => {
+    const [name = ''] = newNames('prefix', 1);
+    const [{ fingerprint = '' } = {}] = (await lxcJson('image', 'list', 'tiny', '--format', 'json')) as {
+      fingerprint: string;
+    }[];
+    created.push(name);
+    expect(await lxc('init', fingerprint.slice(0, 8), name)).toMatchObject({ stderr: '', code: 0 });
+    const [instance] = await instancesOf([name]);
+    expect(instance).toMatchObject({ status: 'Stopped', config: { 'volatile.base_image': fingerprint } });
+    expect(await lxc('start', name)).toEqual({ stdout: '', stderr: '', code: 0 });
+    expect((await instancesOf([name]))[0]?.status).toBe('Running');
+  });
+
   it('starts a Debian with systemd that comes up', async () => {
     const [name = ''] = newNames('debian', 1);
     await launch('debian/12', name);

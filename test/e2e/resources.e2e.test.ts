@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { api } from './api.ts';
-import { cluster, lxc, lxcJson, newName, removeInstances, table, waitFor } from './support.ts';
+import { cluster, instancesOf, lxc, lxcJson, newName, removeInstances, table, waitFor } from './support.ts';
 
 const name = newName('resources');
 beforeAll(async () => {
@@ -17,8 +17,15 @@ describe('storage, networks, images, operations by the stock client', () => {
     const shown = (await lxc('storage', 'show', 'default')).stdout;
     expect(shown).toMatch(/status: Created\nlocations:\n- host1\n- host2\n- host3/);
     const info = (await lxc('storage', 'info', 'default', '--target', 'host1')).stdout;
-    expect(info).toMatch(/space used: [\d.]+\w+/);
-    expect(info).toContain(`- ${name}`.slice(0, 3));
+    expect(info).toMatch(/space used: [\d.]+\w+\n\s+total space: [\d.]+\w+/);
+    const [instance] = await instancesOf([name]);
+    for (const member of ['host1', 'host2', 'host3']) {
+      const there = (await lxc('storage', 'info', 'default', '--target', member)).stdout;
+      expect({ member, there: there.includes(`  - ${name}\n`) }).toEqual({
+        member,
+        there: member === instance?.location,
+      });
+    }
   });
 
   it('lists and shows networks and their leases', async () => {
