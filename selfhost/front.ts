@@ -11,6 +11,7 @@ import type { AddressInfo } from 'node:net';
 import { type Duplex, pipeline } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { describeClient } from './client-certificate.ts';
+import { createGather } from './gather.ts';
 import { passingHeaders, renderHead } from './headers.ts';
 import type { Endpoint } from './port.ts';
 import { connectUpstream } from './upstream-socket.ts';
@@ -125,11 +126,11 @@ function forward(upstream: Upstream, request: IncomingMessage, response: ServerR
   response.once('close', giveUp);
   out.once('response', (answer) => {
     // A refusal may come before the upload has ended: let the client finish it, into nothing.
-    out.on('error', () => drain(request, out));
+    out.on('error', () => drain(request));
     response.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? '', passingHeaders(answer.rawHeaders));
     // Head and first bytes leave together when they came together; a stream's head does not wait for its first byte.
     setImmediate(() => response.flushHeaders());
-    pipeline(answer, response, () => drain(request, out));
+    pipeline(answer, createGather(), response, () => drain(request));
   });
   out.once('error', (error) => {
     if (response.headersSent || response.destroyed) return;
@@ -139,15 +140,15 @@ function forward(upstream: Upstream, request: IncomingMessage, response: ServerR
       forward(upstream, request, response, false);
       return;
     }
-    drain(request, out);
+    drain(request);
     answerUnavailable(response, error);
   });
-  if (hasBody) request.pipe(out);
+  if (hasBody) request.pipe(createGather()).pipe(out);
   else out.end();
 }
 
-function drain(request: IncomingMessage, out: http.ClientRequest): void {
-  request.unpipe(out);
+function drain(request: IncomingMessage): void {
+  request.unpipe();
   request.resume();
 }
 
