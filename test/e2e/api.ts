@@ -33,7 +33,8 @@ export async function api({ method, path, body, headers, anonymous }: ApiRequest
         port: cluster.port,
         method,
         path,
-        headers,
+        // Node sends a DELETE's body without its length, as another request.
+        headers: { ...(body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }), ...headers },
         rejectUnauthorized: false,
         agent: false,
         ...identity,

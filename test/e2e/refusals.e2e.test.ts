@@ -1,11 +1,16 @@
 /** Bad input is refused in LXD's error form, at once or by the operation, and leaves nothing behind. */
+import { randomBytes } from 'node:crypto';
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ApiAnswer, type ApiRequest, api } from './api.ts';
+import { takeSnapshot } from './leftovers.ts';
 import { lxc, newName, removeInstances } from './support.ts';
 
 const good = newName('refusals');
+let before: unknown;
 beforeAll(async () => {
   expect((await lxc('launch', 'tiny', good)).code).toBe(0);
+  before = await takeSnapshot();
 });
 afterAll(() => removeInstances([good]));
 
@@ -17,12 +22,38 @@ const instance = (change: Record<string, unknown>): ApiRequest => ({
 });
 const put = (path: string, body: unknown): ApiRequest => ({ method: 'PUT', path, body: JSON.stringify(body) });
 const post = (path: string, body: unknown): ApiRequest => ({ method: 'POST', path, body: JSON.stringify(body) });
+const patch = (path: string, body: unknown): ApiRequest => ({ method: 'PATCH', path, body: JSON.stringify(body) });
 const config = (key: string, value: string) => instance({ config: { [key]: value } });
 const device = (value: Record<string, string>) => instance({ devices: { extra: value } });
 const exec = (body: unknown) => post(`/1.0/instances/${good}/exec`, body);
 const file = (path: string): ApiRequest => ({ method: 'GET', path: `/1.0/instances/${good}/files?path=${path}` });
 const pool = (body: unknown) => post('/1.0/storage-pools', body);
 const network = (body: unknown) => post('/1.0/networks', body);
+const project = (body: unknown) => post('/1.0/projects', body);
+const upload = (body: Buffer, headers: Record<string, string> = {}): ApiRequest => ({
+  method: 'POST',
+  path: '/1.0/images',
+  headers: { 'content-type': 'application/octet-stream', ...headers },
+  body,
+});
+
+/** A tarball with one entry, as an attacker would write it. */
+function tarOf(name: string, type: string, linkName = ''): Buffer {
+  const header = Buffer.alloc(512);
+  header.write(name, 0);
+  header.write('0000644\0', 100);
+  header.write('0000000\0', 108);
+  header.write('0000000\0', 116);
+  header.write('00000000000\0', 124);
+  header.write('00000000000\0', 136);
+  header.write('        ', 148);
+  header.write(type, 156);
+  header.write(linkName, 157);
+  header.write('ustar\u000000', 257);
+  const sum = header.reduce((total, byte) => total + byte, 0);
+  header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+  return gzipSync(Buffer.concat([header, Buffer.alloc(1024)]));
+}
 
 const CASES: [string, ApiRequest, number | number[], RegExp][] = [
   // Names
@@ -112,6 +143,34 @@ const CASES: [string, ApiRequest, number | number[], RegExp][] = [
     400,
     /.+/,
   ],
+  // Changes of what is there
+  [
+    'a rename while it runs',
+    post(`/1.0/instances/${good}`, { name: 'refused' }),
+    400,
+    /Renaming of running container not allowed/,
+  ],
+  ['a rename with a slash', post(`/1.0/instances/${good}`, { name: 'a/b' }), 400, /Invalid instance name/],
+  ['deleting what runs', { method: 'DELETE', path: `/1.0/instances/${good}` }, 400, /running/],
+  ['a change with an unknown key', patch(`/1.0/instances/${good}`, { config: { nope: '1' } }), 400, /nope/],
+  [
+    'a change with a line break',
+    patch(`/1.0/instances/${good}`, { config: { 'user.x': 'a\nb', 'limits.cpu': '1\nlxc.hook.stop = /bin/sh' } }),
+    400,
+    /.+/,
+  ],
+  [
+    'a change of another version',
+    { ...patch(`/1.0/instances/${good}`, { description: 'x' }), headers: { 'If-Match': '"0000"' } },
+    412,
+    /.+/,
+  ],
+  ['a change of a pool with an unknown key', patch('/1.0/storage-pools/default', { config: { nope: '1' } }), 400, /.+/],
+  ['a change of a network that is none', patch('/1.0/networks/nope', { config: {} }), 404, /Network not found/],
+  ['a project name with a slash', project({ name: 'a/b' }), 400, /may not contain slashes/],
+  ['a project name with an underscore', project({ name: 'a_b' }), 400, /.+/],
+  ['a project with an unknown key', project({ name: 'refused', config: { nope: '1' } }), 400, /.+/],
+  ['deleting the default project', { method: 'DELETE', path: '/1.0/projects/default' }, [400, 403], /.+/],
   // State, exec, files
   ['an unknown action', put(`/1.0/instances/${good}/state`, { action: 'explode' }), 400, /.+/],
   [
@@ -209,6 +268,41 @@ const CASES: [string, ApiRequest, number | number[], RegExp][] = [
     /Invalid certificate material/,
   ],
   ['an unknown server key', put('/1.0', { config: { 'nope.key': '1' } }), 400, /unknown key/],
+  ['an image that is no archive', upload(randomBytes(100_000)), 400, /.+/],
+  ['an image without metadata', upload(tarOf('rootfs/file', '0')), 400, /metadata/i],
+  ['an image that climbs out', upload(tarOf('../../etc/cron.d/evil', '0')), 400, /.+/],
+  ['an image with an absolute path', upload(tarOf('/etc/cron.d/evil', '0')), 400, /.+/],
+  ['an image whose metadata is a link to the host', upload(tarOf('metadata.yaml', '2', '/etc/shadow')), 400, /.+/],
+  ['an image whose metadata is a device', upload(tarOf('metadata.yaml', '3')), 400, /.+/],
+  [
+    'an image with another fingerprint than announced',
+    upload(tarOf('metadata.yaml', '0'), { 'x-lxd-fingerprint': 'f'.repeat(64) }),
+    400,
+    /Fingerprints don't match/,
+  ],
+  ['an image with a path for a file name', upload(randomBytes(10), { 'x-lxd-filename': '../../x' }), 400, /.+/],
+  [
+    'an image with an alias that is taken',
+    upload(randomBytes(1000), { 'x-lxd-aliases': 'alias=tiny' }),
+    [400, 409],
+    /already exists/,
+  ],
+  [
+    'an image in parts that break off',
+    upload(Buffer.from('--b\r\nContent-Disposition: form-data; name="metadata"\r\n\r\nhalf'), {
+      'content-type': 'multipart/form-data; boundary=b',
+    }),
+    400,
+    /.+/,
+  ],
+  [
+    'an image in parts of other names',
+    upload(Buffer.from('--b\r\nContent-Disposition: form-data; name="evil"\r\n\r\nx\r\n--b--\r\n'), {
+      'content-type': 'multipart/form-data; boundary=b',
+    }),
+    400,
+    /.+/,
+  ],
   [
     'an image without content',
     { method: 'POST', path: '/1.0/images', headers: { 'content-type': 'application/octet-stream' } },
@@ -225,21 +319,6 @@ const CASES: [string, ApiRequest, number | number[], RegExp][] = [
   ['an operation id that is none', { method: 'DELETE', path: '/1.0/operations/..%2f..' }, [400, 404], /.+/],
 ];
 
-/** What would show a half-made thing. */
-async function snapshot(): Promise<unknown> {
-  const kinds = [
-    'instances',
-    'profiles',
-    'storage-pools',
-    'networks',
-    'images',
-    'images/aliases',
-    'cluster/members',
-    'certificates',
-  ];
-  return Promise.all(kinds.map(async (kind) => (await api({ method: 'GET', path: `/1.0/${kind}` })).body.metadata));
-}
-
 /** The refusal itself, or that of the operation that it became. */
 async function refusalOf(answer: ApiAnswer): Promise<{ code: number; error: string }> {
   if (answer.status !== 202) return { code: answer.body.error_code ?? 0, error: answer.body.error ?? '' };
@@ -250,7 +329,6 @@ async function refusalOf(answer: ApiAnswer): Promise<{ code: number; error: stri
 
 describe('bad input', () => {
   it.each(CASES)('refuses %s', async (_case, request, status, text) => {
-    const before = await snapshot();
     const answer = await api(request);
     const refusal = await refusalOf(answer);
     expect([status].flat()).toContain(refusal.code);
@@ -258,7 +336,7 @@ describe('bad input', () => {
     if (answer.status !== 202) {
       expect(answer.body).toMatchObject({ type: 'error', error_code: answer.status, metadata: null });
     }
-    expect(await snapshot()).toEqual(before);
+    expect(await takeSnapshot()).toEqual(before);
   });
 
   it.each([

@@ -51,6 +51,8 @@ export interface Cluster {
   port: number;
   /** `LXD_CONF` of the client that is its administrator. */
   lxdConf: string;
+  /** What the control plane keeps: database, blobs, secrets. */
+  controlDir: string;
   /** Runs the stock client; any exit code is an answer. */
   lxc(args: readonly string[], options?: RunOptions): Promise<RunResult>;
   lxcStream(args: readonly string[]): Streaming;
@@ -160,6 +162,7 @@ function connect(info: Info): Cluster {
   return {
     port: info.port,
     lxdConf: info.conf,
+    controlDir: path.join(info.runDir, 'control'),
     lxc: (args, options) => lxc(client, args, options),
     lxcStream: (args) => stream(client, args),
     lxcCommand: (args) => ['lxc', [...args], { ...inherited(), ...clientEnv(info.conf) }],
