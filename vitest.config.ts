@@ -16,6 +16,8 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/{protocol,worker-unit,agent,selfhost,bench}/**/*.test.ts'],
+          // A busy machine is no failure.
+          testTimeout: 30_000,
           exclude: ['**/*.root.test.ts'],
         },
       },
@@ -26,7 +28,7 @@ export default defineConfig({
             miniflare: { bindings: workerVars, cf: false },
           }),
         ],
-        test: { name: 'worker', include: ['test/worker/**/*.test.ts'] },
+        test: { name: 'worker', testTimeout: 30_000, include: ['test/worker/**/*.test.ts'] },
       },
       {
         // Real tools, as root: file systems, containers, bridges. One after another: they share the kernel.

@@ -2,4 +2,4 @@
 import { vi } from 'vitest';
 
 export const eventually = <T>(check: () => T | Promise<T>): Promise<T> =>
-  vi.waitFor(check, { timeout: 15_000, interval: 20 });
+  vi.waitFor(check, { timeout: 15_000, interval: 50 });

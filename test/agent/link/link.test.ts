@@ -108,7 +108,7 @@ describe('frames', () => {
     await eventually(() =>
       expect(onFrame).toHaveBeenCalledWith(expect.objectContaining({ type: 'cancel', id: 'good' })),
     );
-    expect(peer?.frames.filter((frame) => frame.type === 'error')).toHaveLength(6);
+    await eventually(() => expect(peer?.frames.filter((frame) => frame.type === 'error')).toHaveLength(6));
     expect(plane.peers).toHaveLength(1);
   });
 
