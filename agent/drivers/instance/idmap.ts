@@ -6,6 +6,7 @@ import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { badRequest, failed } from '#protocol/errors.ts';
 import { isTrue } from '#protocol/units.ts';
+import { readProc } from '../../system/proc.ts';
 import type { InstanceRoot, InstanceSetup } from './driver.ts';
 
 /** First host id, and how many: the range that Debian and LXD use for root. */
@@ -54,17 +55,52 @@ function checked(id: number): number {
   throw badRequest(`Owner ${id} is outside of the instance's id map`);
 }
 
-/** Owners on a stopped instance's disk, and in every privileged one: the container's own. */
+/** Owners on a stopped instance's disk: the container's own. */
 export function plainOwners(setup: InstanceSetup): Owners {
-  const inward = isPrivileged(setup) ? (id: number) => id : checked;
-  const outward = (id: number) => id;
-  return { toHostUid: inward, toHostGid: inward, fromHostUid: outward, fromHostGid: outward };
+  const toDisk = isPrivileged(setup) ? (id: number) => id : checked;
+  const fromDisk = (id: number) => id;
+  return { toHostUid: toDisk, toHostGid: toDisk, fromHostUid: fromDisk, fromHostGid: fromDisk };
 }
 
-/** Owners as seen through the mounts of a running instance. */
-export function runningOwners(setup: InstanceSetup): Owners {
-  if (isPrivileged(setup)) return plainOwners(setup);
-  const inward = (id: number) => checked(id) + IDMAP_BASE;
-  const outward = (id: number) => (id >= IDMAP_BASE && id < IDMAP_BASE + IDMAP_SIZE ? id - IDMAP_BASE : OVERFLOW_ID);
-  return { toHostUid: inward, toHostGid: inward, fromHostUid: outward, fromHostGid: outward };
+interface IdRange {
+  inside: number;
+  outside: number;
+  count: number;
 }
+
+/** Parses `/proc/<pid>/uid_map`. */
+export const parseIdMap = (text: string): IdRange[] =>
+  text.split('\n').flatMap((line) => {
+    const [inside, outside, count] = line.trim().split(/\s+/).map(Number);
+    return inside === undefined || outside === undefined || count === undefined ? [] : [{ inside, outside, count }];
+  });
+
+function inward(map: readonly IdRange[], id: number): number {
+  const range = map.find(({ inside, count }) => Number.isInteger(id) && id >= inside && id < inside + count);
+  if (range === undefined) throw badRequest(`Owner ${id} is outside of the instance's id map`);
+  return id - range.inside + range.outside;
+}
+
+function outward(map: readonly IdRange[], id: number): number {
+  const range = map.find(({ outside, count }) => id >= outside && id < outside + count);
+  return range === undefined ? OVERFLOW_ID : id - range.outside + range.inside;
+}
+
+/**
+ * Owners as seen through the mounts of a running instance, by the map its init really has: the config may say something
+ * else since the start. Throws `bad_request` when it is gone.
+ */
+export function runningOwners(init: number): Owners {
+  const [uids, gids] = ['uid_map', 'gid_map'].map((file) => parseIdMap(readProc(init, file) ?? ''));
+  if (!uids?.length || !gids?.length) throw badRequest('Instance is not running');
+  return {
+    toHostUid: (id) => inward(uids, id),
+    toHostGid: (id) => inward(gids, id),
+    fromHostUid: (id) => outward(uids, id),
+    fromHostGid: (id) => outward(gids, id),
+  };
+}
+
+/** Whether it runs without an id map of its own. */
+export const runsPrivileged = (init: number): boolean =>
+  parseIdMap(readProc(init, 'uid_map') ?? '').some(({ inside, outside }) => inside === 0 && outside === 0);

@@ -19,7 +19,7 @@ import { hostDevices } from './devices.ts';
 import type { InstanceDriver, InstanceRoot, InstanceSetup } from './driver.ts';
 import { installHook, watchEvents } from './events.ts';
 import { configHost, limitHost } from './host.ts';
-import { checkSubordinateIds, isPrivileged, plainOwners, runningOwners } from './idmap.ts';
+import { checkSubordinateIds, isPrivileged, plainOwners, runningOwners, runsPrivileged } from './idmap.ts';
 import { limitsOf } from './limits.ts';
 import { applyLiveLimits } from './live-limits.ts';
 import { lastStartError, readTail, rotateLog } from './logs.ts';
@@ -141,7 +141,7 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
       closeSync(fd);
       throw failed(`Instance "${ref.name}" stopped meanwhile`);
     }
-    return { fd, ...(init === null ? plainOwners(setup) : runningOwners(setup)), close: () => closeSync(fd) };
+    return { fd, ...(init === null ? plainOwners(setup) : runningOwners(init)), close: () => closeSync(fd) };
   };
 
   return {
@@ -154,7 +154,7 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
       const before = store.getSetup(setup.spec);
       const init = findRunning(containerName(setup.spec))?.init;
       if (init === undefined) return configure(setup);
-      const privileged = isPrivileged(before);
+      const privileged = runsPrivileged(init);
       const plugged = { exec, init, privileged, openRoot: () => openRoot(setup.spec, setup.volumePath) };
       await unplugDevices(plugged, before, setup);
       await configure(setup);
@@ -261,7 +261,7 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
           .filter(([key]) => key.startsWith('environment.'))
           .map(([key, value]) => [key.slice('environment.'.length), value]),
       );
-      const { toHostUid, toHostGid } = runningOwners(setup);
+      const { toHostUid, toHostGid } = runningOwners(running.init);
       return attach({ lxcPath: store.lxcPath, name, environment, searchPath, toHostUid, toHostGid }, request);
     },
 

@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { InstanceNic } from '#agent/drivers/instance/driver.ts';
+import { createFileInRoot, statInRoot } from '#agent/drivers/instance/files.ts';
 import { collect, type Fixture, makeFixture, makeSetup } from './support.ts';
 
 const ref = { project: 'default', name: 'lsrt-plug' };
@@ -74,6 +75,20 @@ describe('a disk of a running instance', () => {
     await expect(fixture.driver.reconfigure(missing)).rejects.toThrow(
       'Failed add validation for device "data": Missing source path "/does/not/exist" for disk "data"',
     );
+  });
+});
+
+describe('a change that waits for the next start', () => {
+  it('leaves owners as they are for the instance that runs', async () => {
+    await fixture.driver.reconfigure(
+      makeSetup(fixture.volume, ref.name, { config: { 'security.privileged': 'true' } }),
+    );
+    const root = await fixture.driver.openRoot(ref, fixture.volume);
+    closeSync(createFileInRoot(root, '/root/later', { uid: 0, gid: 0 }).fd);
+    expect(statInRoot(root, '/root/later')).toMatchObject({ uid: 0, gid: 0 });
+    root.close();
+    expect((await inside('stat -c %u:%g /root/later')).stdout).toBe('0:0\n');
+    await fixture.driver.reconfigure(setupWith({}));
   });
 });
 
