@@ -4,14 +4,11 @@
  *
  * Real pipes, because Node's own "pipes" are sockets, and `/dev/stdout` cannot be opened on a socket.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, fchownSync } from 'node:fs';
 import { Socket } from 'node:net';
-import os from 'node:os';
-import { lastError, libc } from './libc.ts';
+import { closeAll, type Ending, makePipe, startProgram } from './program.ts';
 import { type Input, openTerminal } from './terminal.ts';
 
-const O_CLOEXEC = 0o2000000;
 /** A background process of the payload may keep its output open: with nothing said for so long, it is not waited for. */
 const ORPHAN_SILENCE_MS = 1000;
 
@@ -42,20 +39,11 @@ interface Output {
   readRest?: () => Uint8Array;
 }
 
-function makePipe(): { readFd: number; writeFd: number } {
-  const fds = Buffer.alloc(8);
-  if (libc('int pipe2(void *fds, int flags)')(fds, O_CLOEXEC) !== 0) throw lastError('pipe2', '');
-  return { readFd: fds.readInt32LE(0), writeFd: fds.readInt32LE(4) };
-}
-
-function started(child: ChildProcess, file: string): number {
-  if (child.pid === undefined) throw new Error(`${file} cannot be started`);
-  return child.pid;
-}
+const codeOf = (ending: Ending) => ('code' in ending ? ending.code : 128 + ending.signal);
 
 /** Joins a child's exit and the ends of its outputs. */
 function supervise(
-  child: ChildProcess,
+  ended: Promise<Ending>,
   outputs: Output[],
 ): Pick<Spawned, 'onOutput' | 'pauseOutput' | 'resumeOutput' | 'exited'> {
   let paused = false;
@@ -70,10 +58,7 @@ function supervise(
   );
   for (const { stream } of outputs) stream.on('error', () => stream.destroy());
 
-  const ended = new Promise<number>((resolve) => {
-    child.once('exit', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : os.constants.signals[signal])));
-  });
-  const exited = ended.then(async (code) => {
+  const exited = ended.then(async (ending) => {
     lastHeardAt = performance.now();
     const orphanWatch = setInterval(() => {
       if (paused) lastHeardAt = performance.now();
@@ -82,7 +67,7 @@ function supervise(
     }, ORPHAN_SILENCE_MS / 4);
     await closed;
     clearInterval(orphanWatch);
-    return code;
+    return codeOf(ending);
   });
 
   return {
@@ -119,20 +104,19 @@ export function spawnPiped(
 ): Spawned {
   const pipes = [makePipe(), makePipe(), makePipe()] as const;
   const [stdin, stdout, stderr] = pipes;
-  const theirs = [stdin.readFd, stdout.writeFd, stderr.writeFd];
-  const ours = [stdin.writeFd, stdout.readFd, stderr.readFd];
-  let child: ChildProcess;
-  try {
-    for (const fd of theirs) fchownSync(fd, options.owner.uid, options.owner.gid);
-    child = spawn(file, args, { cwd: options.cwd, env: options.env, stdio: theirs, detached: true });
-    child.on('error', () => {});
-    started(child, file);
-  } catch (error) {
-    for (const fd of ours) closeSync(fd);
-    throw error;
-  } finally {
-    for (const fd of theirs) closeSync(fd);
-  }
+  const theirs = [stdin.readFd, stdout.writeFd, stderr.writeFd] as const;
+  const start = () => {
+    try {
+      for (const fd of theirs) fchownSync(fd, options.owner.uid, options.owner.gid);
+      return startProgram(file, args, { ...options, stdio: theirs, newSession: true });
+    } catch (error) {
+      closeAll([stdin.writeFd, stdout.readFd, stderr.readFd]);
+      throw error;
+    } finally {
+      closeAll(theirs);
+    }
+  };
+  const program = start();
   const input = new Socket({ fd: stdin.writeFd, readable: false, writable: true });
   // The program closed its input: what is still written goes nowhere, as in a shell's pipe.
   input.on('error', () => input.destroy());
@@ -141,10 +125,10 @@ export function spawnPiped(
     { channel: 'stderr', stream: new Socket({ fd: stderr.readFd, readable: true, writable: false }) },
   ];
   for (const { stream } of outputs) stream.pause();
-  const supervised = supervise(child, outputs);
-  child.once('exit', () => input.destroy());
+  const supervised = supervise(program.exited, outputs);
+  void program.exited.then(() => input.destroy());
   return {
-    pid: started(child, file),
+    pid: program.pid,
     write: (bytes) => input.destroyed || input.write(bytes),
     drained: () =>
       new Promise((resolve) => {
@@ -167,29 +151,28 @@ export function spawnTerminal(
   options: SpawnOptions & { width: number; height: number },
 ): Spawned {
   const terminal = openTerminal(options.width, options.height);
-  let child: ChildProcess;
-  try {
-    const { slaveFd } = terminal;
-    // Node cannot give a controlling terminal; setsid does, and becomes the program: the pid stays.
-    child = spawn('setsid', ['--ctty', '--', file, ...args], {
-      cwd: options.cwd,
-      env: options.env,
-      stdio: [slaveFd, slaveFd, slaveFd],
-    });
-    child.on('error', () => {});
-    started(child, file);
-  } catch (error) {
-    terminal.stream.destroy();
-    terminal.readRest();
-    throw error;
-  } finally {
-    closeSync(terminal.slaveFd);
-  }
-  const supervised = supervise(child, [{ channel: 'stdout', stream: terminal.stream, readRest: terminal.readRest }]);
+  const start = () => {
+    try {
+      const { slaveFd } = terminal;
+      // setsid gives it the controlling terminal and becomes the program: the pid stays.
+      return startProgram('setsid', ['--ctty', '--', file, ...args], {
+        ...options,
+        stdio: [slaveFd, slaveFd, slaveFd],
+      });
+    } catch (error) {
+      terminal.stream.destroy();
+      terminal.readRest();
+      throw error;
+    } finally {
+      closeSync(terminal.slaveFd);
+    }
+  };
+  const program = start();
+  const output: Output = { channel: 'stdout', stream: terminal.stream, readRest: terminal.readRest };
   return {
-    pid: started(child, file),
+    pid: program.pid,
     ...terminal.input,
     resize: terminal.resize,
-    ...supervised,
+    ...supervise(program.exited, [output]),
   };
 }
