@@ -70,7 +70,9 @@ describe('storage, networks, images, operations by the stock client', () => {
   it('shows a running operation in lxc operation list', async () => {
     const running = cluster.lxc(['exec', name, '--', 'sleep', '3']);
     const row = await waitFor('the operation to be listed', async () =>
-      table((await lxc('operation', 'list')).stdout).rows.find((cells) => cells[2] === 'Executing command'),
+      table((await lxc('operation', 'list')).stdout).rows.find(
+        (cells) => cells[2] === 'Executing command' && cells[3] === 'RUNNING',
+      ),
     );
     expect(table((await lxc('operation', 'list')).stdout).header).toEqual([
       'ID',
@@ -90,13 +92,14 @@ describe('storage, networks, images, operations by the stock client', () => {
     try {
       await monitor.connected;
       await lxc('restart', '-f', name);
-      await waitFor('the event', async () => (monitor.output().includes(`/1.0/instances/${name}`) ? true : undefined));
-      const actions = monitor
-        .output()
-        .trim()
-        .split('\n')
-        .map((line) => (JSON.parse(line) as { metadata: { action: string } }).metadata.action);
-      expect(actions).toContain('instance-restarted');
+      const actions = () =>
+        monitor
+          .output()
+          .split('\n')
+          .slice(0, -1)
+          .map((line) => (JSON.parse(line) as { metadata: { action: string } }).metadata.action);
+      await waitFor('the event', async () => (actions().includes('instance-restarted') ? true : undefined));
+      expect(monitor.output()).toContain(`/1.0/instances/${name}`);
     } finally {
       await monitor.stop();
     }

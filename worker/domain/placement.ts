@@ -64,8 +64,12 @@ const IMAGE_POINTS = 0.5;
 const BANDS = 4;
 /** More than any number of instances: a busy host gets nothing while a quiet one can take it. */
 const BUSY_POINTS = 1_000_000;
-/** Busy: every core taken, and by this much more than on the quietest candidate (load averages jitter). */
+/**
+ * Busy: every core taken, and both this much more and twice as much as on the quietest candidate. Load averages jitter, and
+ * what was told up to ten seconds ago must not tell apart hosts that are loaded alike.
+ */
 const BUSY_MARGIN = 0.5;
+const BUSY_FACTOR = 2;
 
 /** 0 … 1 in steps of a quarter: differences within a step are noise. */
 const band = (fraction: number): number => Math.round(Math.min(1, Math.max(0, fraction)) * BANDS) / BANDS;
@@ -123,7 +127,8 @@ export function scoreOf(member: PlacementMember, quietest: number): number {
   const load = loadPerCore(member);
   const memory = band(freeBytes(member) / Math.max(1, totalBytes(member))) * MEMORY_POINTS;
   const idle = band(1 - load) * CPU_POINTS;
-  const busy = load >= 1 && load - quietest >= BUSY_MARGIN ? BUSY_POINTS : 0;
+  const isBusy = load >= 1 && load - quietest >= BUSY_MARGIN && load >= quietest * BUSY_FACTOR;
+  const busy = isBusy ? BUSY_POINTS : 0;
   return memory + idle + (member.hasImage ? IMAGE_POINTS : 0) - member.instances * INSTANCE_POINTS - busy;
 }
 

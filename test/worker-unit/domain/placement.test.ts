@@ -78,6 +78,11 @@ describe('placement', () => {
     expect(launch(members, 5)).toEqual(Array(5).fill('quiet'));
   });
 
+  it('does not tell apart hosts that are all overloaded: the count decides', () => {
+    const members = [member('a', { load: load(16) }), member('b', { load: load(10), instances: 1 })];
+    expect(chosen(members)).toBe('a');
+  });
+
   it('uses the busy host when it is the only one', () => {
     expect(chosen([member('busy', { load: load(8) }), member('away', { online: false })])).toBe('busy');
   });
