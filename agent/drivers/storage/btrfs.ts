@@ -2,6 +2,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PoolSpec } from '#protocol/commands.ts';
+import { snapshotSubvolume } from '../../system/btrfs.ts';
 import { ExecError } from '../../system/exec.ts';
 import { findPathKind } from '../../system/fs.ts';
 import { listNested, parseReferencedBytes, parseSubvolumes } from './btrfs-parse.ts';
@@ -49,7 +50,7 @@ export function createBtrfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDri
       await btrfs('subvolume', 'create', '--', path);
     },
     async copy(from, to) {
-      await btrfs('subvolume', 'snapshot', '--', from, to);
+      if (!(await snapshotSubvolume(from, to))) await btrfs('subvolume', 'snapshot', '--', from, to);
     },
     async remove(path) {
       const kind = await findPathKind(path);

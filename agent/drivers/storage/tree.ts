@@ -43,6 +43,8 @@ export function createTreeDriver(
   trees: TreeFileSystem,
 ): StorageDriver {
   const lock = createKeyedLock();
+  /** Volumes that were made here without a limit and never got one: most starts of an instance ask for just that. */
+  const unlimited = new Set<string>();
   const exists = async (path: string) => (await findPathKind(path)) === 'directory';
   const originPath = (name: string) => join(layout.origins, checkVolume(name));
 
@@ -99,11 +101,13 @@ export function createTreeDriver(
       await mkdir(join(temporary, 'rootfs'), { mode: 0o755 });
       await closeVolume(temporary);
     });
+    unlimited.add(name);
     return path;
   }
 
   async function renameVolume(name: string, newName: string): Promise<void> {
     const [from, to] = [layout.instance(name), layout.instance(newName)];
+    for (const either of [name, newName]) unlimited.delete(either);
     const [fromThere, toThere] = [await exists(from), await exists(to)];
     if (fromThere && toThere) throw conflict(`Storage volume "${newName}" already exists`);
     if (!fromThere && !toThere) throw notFound('Storage volume');
@@ -193,11 +197,18 @@ export function createTreeDriver(
     },
     deleteInstanceVolume: async (name) =>
       lock.run(`instance:${checkVolume(name)}`, async () => {
+        unlimited.delete(name);
         await discard(layout.instance(name));
         await rm(originPath(name), { force: true });
       }),
     listInstanceVolumes: () => visible(layout.containers),
     instanceVolumeUsage: async (name) => trees.usage(await requireVolume(name)),
-    setQuota: async (name, sizeBytes) => trees.setQuota(await requireVolume(name), sizeBytes),
+    async setQuota(name, sizeBytes) {
+      const path = await requireVolume(name);
+      if (sizeBytes === null && unlimited.has(name)) return;
+      unlimited.delete(name);
+      await trees.setQuota(path, sizeBytes);
+      if (sizeBytes === null) unlimited.add(name);
+    },
   };
 }
