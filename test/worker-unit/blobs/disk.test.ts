@@ -1,13 +1,16 @@
 /** The real disk service: workerd itself, with a directory of its own. */
 import { spawn } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import workerd from 'workerd';
 import { createDiskStore } from '#worker/blobs/disk.ts';
 import type { BlobStore } from '#worker/blobs/store.ts';
+
+// The package has no types; the native program's path is its default export.
+const workerd = String(createRequire(import.meta.url)('workerd').default);
 
 let directory: string;
 let store: BlobStore;

@@ -15,7 +15,7 @@ describe('a network takes', () => {
     { 'bridge.mtu': '1400', 'bridge.hwaddr': '00:16:3e:00:00:01', 'bridge.external_interfaces': 'eth1, eth2' },
     { 'dns.domain': 'lxd.example', 'dns.mode': 'dynamic', 'dns.search': 'a.example,b.example' },
     { 'user.anything': 'a\nb' },
-  ])('%j', (config) => {
+  ] as Record<string, string>[])('%j', (config) => {
     expect(checkNetworkConfig('br0', config)).toBeNull();
   });
 });

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Command } from '#protocol/commands.ts';
+import { AppError, toWireError } from '#protocol/errors.ts';
 import type { Env } from '#worker/env.ts';
 import { createBase, refuseOtherMethods } from '#worker/http/base.ts';
 import type { App } from '#worker/http/route.ts';
@@ -22,6 +23,7 @@ import { createLogger } from '#worker/lib/log.ts';
 import { issueSession } from '#worker/lib/session.ts';
 import type { ClusterEvent, EventFilter, Objects } from '#worker/objects/contract.ts';
 import type { Context } from '#worker/services/context.ts';
+import { applyResult } from '#worker/state/commands.ts';
 import type { Db } from '#worker/state/db.ts';
 import { certificates } from '#worker/state/schema.ts';
 import { openTestDb } from '../state/helpers.ts';
@@ -48,6 +50,8 @@ export interface Api {
     disconnected: string[];
     listening: EventFilter[];
   };
+  /** What members answer to the commands they get, at once. Null, or undefined as the answer: they stay silent. Throws an AppError to refuse. */
+  answer: ((member: string, command: Command) => unknown) | null;
   /** The clock; move it by assignment. */
   clock: { now: string };
   call(
@@ -112,7 +116,7 @@ export async function openApi(more: (app: App) => void = () => {}): Promise<Api>
   const clock = { now: '' };
   const ctx: Context = {
     db,
-    objects: fakeObjects(asked),
+    objects: fakeObjects(asked, (member, command) => answer(api, member, command)),
     blobs: { put: unused, get: unused, delete: unused },
     vars: {
       publicAddresses: ['192.0.2.9:8443'],
@@ -128,14 +132,30 @@ export async function openApi(more: (app: App) => void = () => {}): Promise<Api>
   for (const add of [serverRoutes, eventRoutes, operationRoutes, certificateRoutes, clusterRoutes]) add(app);
   for (const add of [profileRoutes, projectRoutes, warningRoutes, resourceRoutes, more]) add(app);
   refuseOtherMethods(app);
-  return {
+  const api: Api = {
     db,
     ctx,
     asked,
+    answer: null,
     clock,
     admin,
     call: (method, path, options = {}) => call(app, admin, method, path, options),
   };
+  return api;
+}
+
+async function answer(api: Api, member: string, command: Command): Promise<void> {
+  if (api.answer === null) return;
+  let outcome: Parameters<typeof applyResult>[1]['outcome'];
+  try {
+    const result = api.answer(member, command);
+    if (result === undefined) return;
+    outcome = { ok: true, result };
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    outcome = { ok: false, error: toWireError(error) };
+  }
+  await applyResult(api.db, { member, id: command.id, outcome, now: api.ctx.now() });
 }
 
 async function call(
@@ -169,7 +189,7 @@ async function call(
 
 const unused = () => Promise.reject(new Error('not part of this test'));
 
-function fakeObjects(asked: Api['asked']): Objects {
+function fakeObjects(asked: Api['asked'], answered: (member: string, command: Command) => Promise<void>): Objects {
   return {
     cluster: {
       place: unused,
@@ -183,7 +203,10 @@ function fakeObjects(asked: Api['asked']): Objects {
       },
     },
     links: {
-      deliver: async (member, list) => void asked.delivered.push(...list.map((command) => ({ member, command }))),
+      deliver: async (member, list) => {
+        asked.delivered.push(...list.map((command) => ({ member, command })));
+        for (const command of list) await answered(member, command);
+      },
       cancel: async () => {},
       query: unused,
       presence: async () => [],

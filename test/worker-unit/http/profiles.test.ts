@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { failed } from '#protocol/errors.ts';
 import { images, instances, profiles, storagePools } from '#worker/state/schema.ts';
-import { addInstance, addMember, T0 } from '../state/helpers.ts';
+import { addInstance, addMember, report, T0 } from '../state/helpers.ts';
 import { openApi } from './api.ts';
 
 const PATH = '/1.0/profiles';
@@ -74,6 +75,7 @@ describe('profiles', () => {
     await addInstance(api.db, 'c2', { member: 'm2', profiles: ['base', 'web'] });
     await addInstance(api.db, 'c3', { member: 'm1', profiles: ['base'] });
     const config = { 'limits.cpu': '4', 'limits.memory': '1GiB', 'user.a': 'profile' };
+    api.answer = (member) => (member === 'm1' ? { report: report('c1', 'Running'), volatile: {} } : undefined);
     expect((await api.call('PUT', `${PATH}/web`, { body: { config } })).status).toBe(200);
     expect(api.asked.delivered.map(({ member, command }) => [member, command.name, command.params])).toMatchObject([
       [
@@ -93,6 +95,23 @@ describe('profiles', () => {
       error_code: 500,
       error: 'Profile is currently in use',
     });
+  });
+
+  it('are changed all the same when an instance cannot follow, which is said of each', async () => {
+    const api = await openWithPool();
+    await api.call('POST', PATH, { body: { name: 'web' } });
+    for (const name of ['c1', 'c2']) await addInstance(api.db, name, { member: 'm1', profiles: ['web'] });
+    api.answer = (_member, command) => {
+      if (command.name === 'instance.update' && command.params.spec.name === 'c2') throw failed('no such device');
+      return { report: report('c1', 'Running'), volatile: {} };
+    };
+    const config = { 'limits.memory': '1GiB' };
+    expect((await api.call('PUT', `${PATH}/web`, { body: { config } })).body).toMatchObject({
+      error_code: 500,
+      error:
+        'The following instances failed to update (profile change still saved):\n - Project: default, Instance: c2: no such device\n',
+    });
+    expect((await api.call('GET', `${PATH}/web`)).body.metadata.config).toEqual(config);
   });
 
   it('do not take away or move the root disk of an instance', async () => {

@@ -1,3 +1,4 @@
+import { sql } from 'drizzle-orm';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { NetworksPost } from '#protocol/api/network.ts';
 import { failed, unavailable } from '#protocol/errors.ts';
@@ -29,10 +30,11 @@ const put = (config: Record<string, string>, target: string | null = null) =>
 const show = (target: string | null = null) => getNetwork(world.ctx, 'my-network', target);
 const names = () => world.ran.map(({ member, command }) => `${member} ${command.name}`);
 const setInterfaces = (member: string, interfaces: string[]) =>
-  world.db.$client.execute({
-    sql: `update members set resources = json_set(resources, '$.interfaces', json(?)) where name = ?`,
-    args: [JSON.stringify(interfaces.map((name) => ({ name, type: 'physical', hwaddr: '' }))), member],
-  });
+  world.db.run(
+    sql`update members set resources = json_set(resources, '$.interfaces', json(${JSON.stringify(
+      interfaces.map((name) => ({ name, type: 'physical', hwaddr: '' })),
+    )})) where name = ${member}`,
+  );
 
 describe('two phases', () => {
   it('define on each member, then create on all', async () => {

@@ -2,6 +2,7 @@
  * A real database with members in it, and members that answer: what is delivered to an online one runs against a table of
  * answers, and its result is applied as Links does.
  */
+import { sql } from 'drizzle-orm';
 import type { Command } from '#protocol/commands.ts';
 import { AppError, toWireError, unavailable } from '#protocol/errors.ts';
 import type { QueryName } from '#protocol/queries.ts';
@@ -106,7 +107,7 @@ export async function openWorld(members: Record<string, boolean> = { node1: true
         await setOffline(db, { member, reason: 'test', now: world.ctx.now() });
         return;
       }
-      await db.$client.execute({ sql: 'update members set online = 1 where name = ?', args: [member] });
+      await db.run(sql`update members set online = 1 where name = ${member}`);
       await run(member, await listWaitingCommands(db, member));
     },
     ctx: {
