@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { lstat, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -42,6 +43,16 @@ describe('lxc file', () => {
     // A transfer that was held in memory anywhere would show as at least its own size.
     const grown = Object.entries(peak).filter(([part, bytes]) => bytes - (before[part] ?? 0) > 80 * 1000 * 1000);
     expect(grown).toEqual([]);
+  });
+
+  it('leaves nothing of a push whose client dies half-way', async () => {
+    const [file, args, env] = cluster.lxcCommand(['file', 'push', '-', `${name}/root/half`]);
+    const client = spawn(file, args, { env, stdio: ['pipe', 'ignore', 'ignore'] });
+    const isThere = async () => (await lxc('exec', name, '--', 'test', '-s', '/root/half')).code === 0;
+    client.stdin.write(randomBytes(5 * 1000 * 1000));
+    await waitFor('the first bytes to arrive', async () => (await isThere()) || undefined);
+    client.kill('SIGKILL');
+    await waitFor('the file to be removed', async () => !(await isThere()) || undefined);
   });
 
   it('keeps mode and owner that were asked for', async () => {

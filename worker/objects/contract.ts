@@ -94,7 +94,7 @@ export interface Objects {
     connect(id: string, request: Request): Promise<Response>;
     /**
      * A file transfer: `body` is the content for a put, the response carries the content of a get. The agent is told by
-     * `links.query('file.open')`, at the same time. The answer's head is in the header `x-file-head` as JSON.
+     * `links.query('file.open')`, at the same time. The answer's head is in the header `FILE_HEAD_HEADER` as JSON.
      */
     transfer(id: string, body: ReadableStream<Uint8Array> | null): Promise<Response>;
     abort(id: string, reason: string): Promise<void>;
