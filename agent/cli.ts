@@ -59,7 +59,6 @@ const join = defineCommand({
           confirm: () => (args.yes || !process.stdin.isTTY ? Promise.resolve(true) : askToJoin()),
           print: (line) => console.log(line),
           hasSystemd: () => existsSync('/run/systemd/system'),
-          nowMs: Date.now,
         },
         {
           token: args.token,

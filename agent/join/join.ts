@@ -47,12 +47,11 @@ export interface JoinDeps {
   print(line: string): void;
   /** True where systemd runs. */
   hasSystemd(): boolean;
-  nowMs(): number;
 }
 
 /** Joins; throws `AppError` with the reason, and then nothing has changed on the host. */
 export async function joinCluster(deps: JoinDeps, options: JoinOptions): Promise<void> {
-  const token = parseJoinToken(options.token, deps.nowMs());
+  const token = parseJoinToken(options.token);
   const paths = joinPaths(options.configDir);
   checkName(token, options.name, paths);
   for (const line of describe(token, paths, options, deps.hasSystemd())) deps.print(line);

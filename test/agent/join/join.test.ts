@@ -90,7 +90,6 @@ const run = (options: Partial<JoinOptions> = {}, deps: Partial<JoinDeps> = {}) =
       confirm: async () => true,
       print: (line) => void printed.push(line),
       hasSystemd: () => false,
-      nowMs: Date.now,
       ...deps,
     },
     { token: token(), configDir, settings: {}, launcher: '/usr/local/bin/longshore', service: true, ...options },
@@ -189,11 +188,12 @@ it.each([
   ['garbage', 'not complete'],
   [Buffer.from('{}').toString('base64'), 'server_name'],
 ])('refuses the token %j', (text, reason) => {
-  expect(() => parseJoinToken(text, 0)).toThrow(reason);
+  expect(() => parseJoinToken(text)).toThrow(reason);
 });
 
-it('refuses a token that has expired, and takes one that never does', () => {
-  const expired = token({ expires_at: '2020-01-01T00:00:00Z' });
-  expect(() => parseJoinToken(expired, Date.now())).toThrow('expired');
-  expect(parseJoinToken(token({ expires_at: '0001-01-01T00:00:00Z' }), Date.now()).server_name).toBe('host1');
-});
+it.each(['2020-01-01T00:00:00Z', '0001-01-01T00:00:00Z'])(
+  'leaves it to the control plane whether a token of %s has expired: the clock here may be wrong',
+  (expires_at) => {
+    expect(parseJoinToken(token({ expires_at })).server_name).toBe('host1');
+  },
+);
