@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest';
-import { cluster, lxc, lxcJson, table, waitFor } from './support.ts';
+import { cluster, lxc, lxcJson, newName, table, waitFor } from './support.ts';
 
 interface Token {
   server_name: string;
@@ -86,6 +86,16 @@ describe('lxc cluster add', () => {
     expect(Date.now() - started).toBeLessThan(5_000);
     await expectRefused(token, 'No matching cluster join operation found');
     expect(await members()).toHaveLength(4);
+  });
+
+  it('lets the new member run instances on the pools and the bridge of the cluster, with nothing more to set up', async () => {
+    for (const pool of ['default', 'tank']) {
+      const name = newName('joined');
+      expect(await lxc('launch', 'tiny', name, '-s', pool, '--target', added)).toMatchObject({ code: 0, stderr: '' });
+      expect(await lxc('exec', name, '--', 'true')).toMatchObject({ code: 0 });
+      expect((await lxc('list', name, '-f', 'csv', '-c', '4')).stdout).toMatch(/\(eth0\)/);
+      expect(await lxc('delete', '-f', name)).toMatchObject({ code: 0 });
+    }
   });
 
   it.each([
