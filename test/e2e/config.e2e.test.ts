@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { spawn } from '@lydell/node-pty';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { cluster, instancesOf, lxc, newName, removeInstances, table, waitFor } from './support.ts';
+import { cluster, instancesOf, lxc, newName, removeInstances, table } from './support.ts';
 
 const name = newName('config');
 beforeAll(async () => {
@@ -34,15 +34,22 @@ describe('configuration by the stock client', () => {
     expect(await lxc('config', 'unset', name, 'limits.memory')).toMatchObject({ code: 0 });
   });
 
-  it('enforces a limit edited into a profile on the instances that use it and run', async () => {
+  it('carries an edited profile to the instances that use it and run, and says which could not follow', async () => {
     const profile = newName('limited');
     await lxc('profile', 'create', profile);
     await lxc('profile', 'add', name, profile);
     await editWith(['profile', 'edit', profile], `sed -i 's/^config: {}/config:\\n  limits.memory: 64MiB/' "$1"`);
     expect((await lxc('profile', 'get', profile, 'limits.memory')).stdout).toBe('64MiB\n');
-    await waitFor('the limit to hold', async () => ((await canTake(name, 80)) ? undefined : true));
+    expect(await canTake(name, 80)).toBe(false);
     await lxc('profile', 'unset', profile, 'limits.memory');
-    await waitFor('the limit to go', async () => ((await canTake(name, 80)) ? true : undefined));
+    expect(await canTake(name, 80)).toBe(true);
+    expect(
+      await lxc('profile', 'device', 'add', profile, 'data', 'disk', 'source=/nonexistent', 'path=/mnt'),
+    ).toMatchObject({
+      stderr: `Error: The following instances failed to update (profile change still saved):\n - Project: default, Instance: ${name}: Failed add validation for device "data": Missing source path "/nonexistent" for disk "data"\n\n`,
+      code: 1,
+    });
+    expect(await lxc('profile', 'device', 'remove', profile, 'data')).toMatchObject({ code: 0 });
     await lxc('profile', 'remove', name, profile);
     await lxc('profile', 'delete', profile);
   });

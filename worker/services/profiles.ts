@@ -23,7 +23,7 @@ import {
 import { findProject, listProjects } from '#worker/state/projects.ts';
 import { lifecycle, makeChange, spread } from './changes.ts';
 import type { Authorized } from './context.ts';
-import { planConvergence } from './profile-convergence.ts';
+import { converge, planConvergence } from './profile-convergence.ts';
 
 type Content = Pick<ProfileRow, 'config' | 'devices'>;
 
@@ -85,7 +85,10 @@ export async function createProfile(ctx: Authorized, project: string, body: Prof
   return row;
 }
 
-/** Replaces or merges; the members of all instances that use it are told, absent ones when they return. */
+/**
+ * Replaces or merges. The members of all instances that use it are told: those that are there are waited for, the others are
+ * told when they return. Throws `failed` with LXD's list of the instances that could not follow; the profile is changed then.
+ */
 export async function changeProfile(
   ctx: Authorized,
   row: ProfileRow,
@@ -100,11 +103,9 @@ export async function changeProfile(
   const content = await checkContent(ctx, merged, row);
   const description = wanted.description ?? row.description;
   const convergence = await planConvergence(ctx, { ...row, ...content }, row);
-  await makeChange(ctx, {
-    writes: [updateProfile(ctx.db, row.project, row.name, { description, ...content }), ...convergence.writes],
-    events: [lifecycle(ctx, 'profile-updated', profileUrl('default', row.name), row.project)],
-    commands: convergence.commands,
-  });
+  const writes = [updateProfile(ctx.db, row.project, row.name, { description, ...content }), ...convergence.writes];
+  const events = [lifecycle(ctx, 'profile-updated', profileUrl('default', row.name), row.project)];
+  await converge(ctx, row.project, { writes, events, commands: convergence.commands });
 }
 
 export async function renameProfileTo(ctx: Authorized, row: ProfileRow, newName: string): Promise<void> {

@@ -15,6 +15,7 @@ async function openWithPool() {
   ]);
   await addMember(api.db, 'm1');
   await addMember(api.db, 'm2', { online: false });
+  api.answer = (member) => (member === 'm1' ? { report: report('c1', 'Running'), volatile: {} } : undefined);
   return api;
 }
 
@@ -75,7 +76,6 @@ describe('profiles', () => {
     await addInstance(api.db, 'c2', { member: 'm2', profiles: ['base', 'web'] });
     await addInstance(api.db, 'c3', { member: 'm1', profiles: ['base'] });
     const config = { 'limits.cpu': '4', 'limits.memory': '1GiB', 'user.a': 'profile' };
-    api.answer = (member) => (member === 'm1' ? { report: report('c1', 'Running'), volatile: {} } : undefined);
     expect((await api.call('PUT', `${PATH}/web`, { body: { config } })).status).toBe(200);
     expect(api.asked.delivered.map(({ member, command }) => [member, command.name, command.params])).toMatchObject([
       [
