@@ -5,6 +5,7 @@
  * requests that were parsed and written anew here, until the worker itself has agreed to a websocket. No list of CAs is
  * advertised: `lxc` 5.0 answers any such list with no certificate at all.
  */
+import { constants } from 'node:crypto';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import https from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -80,6 +81,8 @@ function createServer(options: FrontOptions, upstream: Upstream): https.Server {
     cert: options.certificate,
     key: options.key,
     minVersion: 'TLSv1.3',
+    // Neither `lxc` nor our agent resumes a session, and OpenSSL reads the client's certificate anew for every ticket it makes.
+    secureOptions: constants.SSL_OP_NO_TICKET,
     requestCert: true,
     rejectUnauthorized: false,
     highWaterMark: WINDOW_BYTES,
