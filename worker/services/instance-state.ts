@@ -33,7 +33,7 @@ const TIMEOUT_LIMIT_S = 366 * 86_400;
 /** Throws LXD's refusals of a state request, whatever the instance. */
 function readStateRequest(body: InstanceStatePut): { action: StateAction; timeoutSeconds: number; force: boolean } {
   const action = StateAction.safeParse(body.action);
-  if (!action.success) throw badRequest(`Unknown action "${body.action.slice(0, 64)}"`);
+  if (!action.success) throw badRequest(`Unknown action: '${body.action.slice(0, 64)}'`);
   if (body.stateful) throw badRequest('Stateful start and stop are not supported in this version');
   const timeoutSeconds = Math.min(Math.max(body.timeout, -1), TIMEOUT_LIMIT_S);
   return { action: action.data, timeoutSeconds, force: body.force };

@@ -218,7 +218,7 @@ export function refusedInstances(good: string): Refusal[] {
       /ETag doesn't match:/,
     ],
     // State, exec, files
-    ['an unknown action', put(`/1.0/instances/${good}/state`, { action: 'explode' }), 400, /Unknown action "explode"/],
+    ['an unknown action', put(`/1.0/instances/${good}/state`, { action: 'explode' }), 400, /Unknown action: 'explode'/],
     [
       'state of an instance that is not there',
       put('/1.0/instances/nope/state', { action: 'start' }),

@@ -442,7 +442,7 @@ describe('state', () => {
     ['freeze', 'Frozen', 'The container is already frozen'],
     ['unfreeze', 'Stopped', "The container isn't running"],
     ['unfreeze', 'Running', 'The container is already running'],
-    ['explode', 'Running', 'Unknown action "explode"'],
+    ['explode', 'Running', "Unknown action: 'explode'"],
   ] as const)('refuses %s of an instance that is %s', async (action, status, message) => {
     await set({ status });
     expect(await refusal(state(action))).toEqual({ status: 400, message });
