@@ -16,7 +16,7 @@ import { O_PATH } from '../../system/openat2.ts';
 import { waitUntil } from '../../system/proc.ts';
 import { attach } from './attach.ts';
 import { hostDevices } from './devices.ts';
-import type { InstanceDriver, InstanceRoot, InstanceSetup } from './driver.ts';
+import type { InstanceDriver, InstanceNic, InstanceRoot, InstanceSetup } from './driver.ts';
 import { installHook, watchEvents } from './events.ts';
 import { configHost, limitHost } from './host.ts';
 import { checkSubordinateIds, isPrivileged, plainOwners, runningOwners, runsPrivileged } from './idmap.ts';
@@ -27,6 +27,7 @@ import { renderConfig } from './lxc-config.ts';
 import { createMonitors } from './monitors.ts';
 import { plugDevices, unplugDevices } from './plug.ts';
 import { halt, kill, type Running, setFrozen } from './power.ts';
+import { stageDisks, unstageDisks } from './staging.ts';
 import { readState, runningStatus } from './state.ts';
 import { containerName, createStore, writeAtomically } from './store.ts';
 
@@ -93,19 +94,12 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
     }
   };
 
-  const status: InstanceDriver['status'] = async (ref) => {
-    const name = containerName(ref);
-    store.getSetup(ref);
-    const running = findRunning(name);
-    return running === null ? 'Stopped' : runningStatus(running.cgroup);
-  };
-  const state: InstanceDriver['state'] = async (ref) => {
-    const name = containerName(ref);
-    const setup = store.getSetup(ref);
-    const running = findRunning(name);
+  const statusOf = (running: ReturnType<typeof findRunning>) =>
+    running === null ? 'Stopped' : runningStatus(running.cgroup);
+  const stateOf = (name: string, running: ReturnType<typeof findRunning>, nics: InstanceNic[]) => {
     if (running === null) return null;
     try {
-      return readState(running.init, running.cgroup, setup.nics);
+      return readState(running.init, running.cgroup, nics);
     } catch (error) {
       // It may have stopped while we looked.
       if (findRunning(name)?.init !== running.init) return null;
@@ -145,8 +139,16 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
   };
 
   return {
-    status,
-    state,
+    status: async (ref) => {
+      const name = containerName(ref);
+      store.getSetup(ref);
+      return statusOf(findRunning(name));
+    },
+    state: async (ref) => {
+      const name = containerName(ref);
+      const { nics } = store.getSetup(ref);
+      return stateOf(name, findRunning(name), nics);
+    },
     configure,
     openRoot,
 
@@ -171,11 +173,12 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
       if (await settledRunning(name)) return;
       if (!isPrivileged(setup)) checkSubordinateIds(searchPath);
       await removeLeftovers(name, setup);
-      writeConfig(setup, name);
+      await unstageDisks(deps, name);
       rotateLog(store.logDir(name));
       const args = ['-P', store.lxcPath, '-n', name, '-d', '-p', store.pidFile(name)];
       const start = () => exec('lxc-start', args, { timeoutMs: START_TIMEOUT_MS, env: { PATH: searchPath } });
       try {
+        writeConfig(await stageDisks(deps, name, setup), name);
         await start();
       } catch (error) {
         if (!(error instanceof ExecError)) throw error;
@@ -183,6 +186,8 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
         await waitUntil(() => monitors.findMonitor(name) === null, { timeoutMs: STOPPING_TIMEOUT_MS });
         await removeLeftovers(name, setup);
         throw failed(`Failed starting instance "${ref.name}": ${reason}`, error);
+      } finally {
+        await unstageDisks(deps, name);
       }
     },
 
@@ -244,12 +249,13 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
         }
       }),
 
-    report: async (ref) => ({
-      project: ref.project,
-      name: ref.name,
-      status: await status(ref),
-      state: await state(ref),
-    }),
+    report: async (ref) => {
+      const name = containerName(ref);
+      const { nics } = store.getSetup(ref);
+      const running = findRunning(name);
+      const { project } = ref;
+      return { project, name: ref.name, status: statusOf(running), state: stateOf(name, running, nics) };
+    },
 
     exec: async (ref, request) => {
       const name = containerName(ref);

@@ -31,8 +31,12 @@ const Setup: z.ZodType<InstanceSetup> = z.object({
 
 const SETUP_FILE = 'setup.json';
 
-/** Replaces a file at once: a reader, or the next boot, sees the old or the new one. */
+/**
+ * Replaces a file at once: a reader, or the next boot, sees the old or the new one. One that holds the text already is left
+ * alone: file systems write the old data out before they replace it.
+ */
 export function writeAtomically(path: string, text: string, mode = 0o600): void {
+  if (existsSync(path) && readFileSync(path, 'utf8') === text) return;
   writeFileSync(`${path}.tmp`, text, { mode });
   renameSync(`${path}.tmp`, path);
 }
@@ -65,9 +69,17 @@ export function createStore(dirs: { dataDir: string; runDir: string; logDir: str
   const directory = (name: string) => join(lxcPath, name);
   const logDir = (name: string) => join(dirs.logDir, name);
   const pidFile = (name: string) => join(dirs.runDir, 'instances', `${name}.pid`);
+  /** What was read last, by its text: it is read many times between two changes. */
+  const known = new Map<string, { text: string; setup: InstanceSetup }>();
   const findSetup = (name: string) => {
     const path = join(directory(name), SETUP_FILE);
-    return existsSync(path) ? Setup.parse(JSON.parse(readFileSync(path, 'utf8'))) : null;
+    if (!existsSync(path)) return null;
+    const text = readFileSync(path, 'utf8');
+    const last = known.get(name);
+    if (last?.text === text) return last.setup;
+    const setup = Setup.parse(JSON.parse(text));
+    known.set(name, { text, setup });
+    return setup;
   };
   return {
     lxcPath,
@@ -90,11 +102,13 @@ export function createStore(dirs: { dataDir: string; runDir: string; logDir: str
       return readdirSync(lxcPath).filter((name) => existsSync(join(lxcPath, name, SETUP_FILE)));
     },
     remove: (name) => {
+      known.delete(name);
       rmSync(directory(name), { recursive: true, force: true });
       rmSync(logDir(name), { recursive: true, force: true });
       rmSync(pidFile(name), { force: true });
     },
     rename: (name, newName) => {
+      known.delete(name);
       renameSync(directory(name), directory(newName));
       if (existsSync(logDir(name))) renameSync(logDir(name), logDir(newName));
     },

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { InstanceNic } from '#agent/drivers/instance/driver.ts';
@@ -54,6 +54,28 @@ describe('a disk of a running instance', () => {
     );
     expect(stdout).toBe('from the host\nrefused\n0\n');
     await fixture.driver.reconfigure(setupWith({}));
+  });
+
+  it('is without what is mounted below its source, live and from the start, unless asked for', async () => {
+    mkdirSync(join(shared, 'below'));
+    execFileSync('mount', ['-t', 'tmpfs', 'none', join(shared, 'below')]);
+    try {
+      writeFileSync(join(shared, 'below/secret'), '');
+      for (const [devices, seen] of [
+        [{ data: disk('/mnt/alone') }, ''],
+        [{ data: disk('/mnt/alone', { recursive: 'true' }) }, 'secret\n'],
+      ] as const) {
+        await fixture.driver.reconfigure(setupWith(devices));
+        expect((await inside('ls /mnt/alone/below')).stdout).toBe(seen);
+        await fixture.driver.stop(ref, { force: true, timeoutMs: null });
+        await fixture.driver.start(ref);
+        expect((await inside('cat /mnt/alone/hello; ls /mnt/alone/below')).stdout).toBe(`from the host\n${seen}`);
+        expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(`${fixture.deps.runDir}/disks`);
+      }
+      await fixture.driver.reconfigure(setupWith({}));
+    } finally {
+      execFileSync('umount', [join(shared, 'below')]);
+    }
   });
 
   it('may be a file', async () => {
