@@ -172,9 +172,13 @@ function noteOutcome(reporter: ReturnType<typeof createReporter>, command: Comma
   switch (command.name) {
     case 'instance.create':
     case 'instance.state':
+      // What still comes after a start is looked for because it was seen to start.
+      if (outcome.ok) reporter.noteResult(outcome.result);
+      else reporter.touch(command.params.spec);
+      return;
     case 'instance.update':
     case 'instance.rename':
-      // Looked at again even so: addresses may have come since.
+      // Looked at again even so: a NIC's addresses may have come since.
       reporter.touch(command.params.spec);
       if (outcome.ok) reporter.noteResult(outcome.result);
       return;

@@ -41,7 +41,7 @@ export async function applyTemplates(
 ): Promise<void> {
   const volume = openVolume(volumePath);
   try {
-    const metadata = readMetadata(volume);
+    const metadata = readMetadata(host, volume);
     const due = Object.entries(metadata.templates ?? {}).filter(([, { when }]) =>
       triggers.some((trigger) => when?.includes(trigger)),
     );
@@ -101,10 +101,27 @@ function openVolume(volumePath: string): InstanceRoot {
   };
 }
 
+type Metadata = z.infer<typeof Metadata>;
+
 /** An empty instance has no metadata. */
-function readMetadata(volume: InstanceRoot): z.infer<typeof Metadata> {
+function readMetadata(host: Host, volume: InstanceRoot): Metadata {
   if (!exists(volume, 'metadata.yaml')) return {};
-  return Metadata.parse(parse(readText(volume, 'metadata.yaml')) ?? {});
+  return parseMetadata(host, readText(volume, 'metadata.yaml'));
+}
+
+/** Texts that were parsed, and to what: the instances of an image share one, and YAML takes milliseconds. */
+const parsed = new WeakMap<Host, Map<string, Metadata>>();
+/** As many images as are in use at a time, and no text that is out of the ordinary. */
+const PARSED_LIMIT = 8;
+const PARSED_TEXT_LIMIT = 64 * 1024;
+
+function parseMetadata(host: Host, text: string): Metadata {
+  const known = parsed.get(host) ?? new Map<string, Metadata>();
+  parsed.set(host, known);
+  const metadata = known.get(text) ?? Metadata.parse(parse(text) ?? {});
+  if (known.size >= PARSED_LIMIT) known.clear();
+  if (text.length <= PARSED_TEXT_LIMIT) known.set(text, metadata);
+  return metadata;
 }
 
 function readText(root: InstanceRoot, path: string): string {
