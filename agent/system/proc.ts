@@ -89,13 +89,13 @@ export interface WaitOptions {
  */
 export async function waitUntil(done: () => boolean, options: WaitOptions): Promise<boolean> {
   const endAt = options.timeoutMs === null ? Number.POSITIVE_INFINITY : performance.now() + options.timeoutMs;
-  let pauseMs = 2;
+  const startedAt = performance.now();
   while (!done()) {
     options.signal?.throwIfAborted();
     if (performance.now() >= endAt) return false;
+    // Never later than a tenth of the time it took: most waits end soon, and one of seconds needs no more than 20 looks a second.
+    const pauseMs = Math.min(Math.max(2, (performance.now() - startedAt) / 10), 50);
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
-    // Fast at first, when most waits end; a stop that takes seconds needs no more than 20 looks a second.
-    pauseMs = Math.min(pauseMs * 1.3, 50);
   }
   return true;
 }
