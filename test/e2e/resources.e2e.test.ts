@@ -97,6 +97,8 @@ describe('storage, networks, images, operations by the stock client', () => {
           .output()
           .split('\n')
           .slice(0, -1)
+          // The client sets events apart by empty lines.
+          .filter((line) => line !== '')
           .map((line) => (JSON.parse(line) as { metadata: { action: string } }).metadata.action);
       await waitFor('the event', async () => (actions().includes('instance-restarted') ? true : undefined));
       expect(monitor.output()).toContain(`/1.0/instances/${name}`);
