@@ -12,7 +12,7 @@ import type { AddressInfo } from 'node:net';
 import { type Duplex, pipeline } from 'node:stream';
 import { TLSSocket } from 'node:tls';
 import { describeClient } from './client-certificate.ts';
-import { createGather } from './gather.ts';
+import { gatherInto } from './gather.ts';
 import { passingHeaders, renderHead } from './headers.ts';
 import type { Endpoint } from './port.ts';
 import { connectUpstream } from './upstream-socket.ts';
@@ -133,7 +133,7 @@ function forward(upstream: Upstream, request: IncomingMessage, response: ServerR
     response.writeHead(answer.statusCode ?? 502, answer.statusMessage ?? '', passingHeaders(answer.rawHeaders));
     // Head and first bytes leave together when they came together; a stream's head does not wait for its first byte.
     setImmediate(() => response.flushHeaders());
-    pipeline(answer, createGather(), response, () => drain(request));
+    pipeline(answer, gatherInto(response), () => drain(request));
   });
   out.once('error', (error) => {
     if (response.headersSent || response.destroyed) return;
@@ -146,7 +146,7 @@ function forward(upstream: Upstream, request: IncomingMessage, response: ServerR
     drain(request);
     answerUnavailable(response, error);
   });
-  if (hasBody) request.pipe(createGather()).pipe(out);
+  if (hasBody) request.pipe(gatherInto(out));
   else out.end();
 }
 
