@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { failed } from '#protocol/errors.ts';
 import { type Exec, ExecError, type ExecResult } from '../../system/exec.ts';
+import { findZfsModuleVersion } from './idmap-support.ts';
 
 /** Importing or destroying a large pool takes long. */
 const TIMEOUT_MS = 10 * 60_000;
@@ -53,13 +54,27 @@ function explain(error: unknown): unknown {
   return error;
 }
 
-/** The tool over `exec`. */
-export function createZfsTool(exec: Exec): ZfsTool {
+/** Beside zfs-fuse's own socket: one per daemon. */
+const FUSE_LOCK = '/run/zfs/longshore.lock';
+const MOUNTING = new Set(['mount', 'create', 'clone', 'rename', 'import']);
+const mayMount = (args: readonly string[]): boolean =>
+  MOUNTING.has(args[0] ?? '') || args.some((arg) => arg.startsWith('mountpoint='));
+
+/**
+ * The tool over `exec`.
+ *
+ * zfs-fuse tells its listener of a new mount by two writes into a pipe: two mounts at once get mixed there, and then the
+ * daemon never answers again, nor does anything that touches its file systems. So what may mount takes turns with it, by a
+ * lock that the program itself holds: it goes on when the agent that started it was killed.
+ */
+export function createZfsTool(exec: Exec, findModuleVersion = findZfsModuleVersion): ZfsTool {
   async function run(file: string, args: string[]): Promise<ExecResult> {
+    const inTurn = mayMount(args) && (await findModuleVersion()) === null;
     try {
-      return await exec(file, args, { timeoutMs: TIMEOUT_MS });
+      if (!inTurn) return await exec(file, args, { timeoutMs: TIMEOUT_MS });
+      return await exec('flock', ['--no-fork', FUSE_LOCK, file, ...args], { timeoutMs: TIMEOUT_MS });
     } catch (error) {
-      throw explain(error);
+      throw explain(error instanceof ExecError && inTurn ? new ExecError(file, error.exitCode, error.stderr) : error);
     }
   }
   const zfs = (...args: string[]) => run('zfs', args);

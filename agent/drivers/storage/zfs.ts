@@ -42,7 +42,8 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
     await makePassage(path);
     if (found.mountpoint !== path) await tool.zfs('set', `mountpoint=${path}`, dataset);
     try {
-      await tool.zfs('mount', dataset);
+      // Right after an unmount it is "busy" as well.
+      await tool.zfsWhenIdle('mount', dataset);
     } catch (error) {
       // zfs-fuse mounts by itself when a clone or a mount point is made.
       if (!(await isMounted(dataset, path))) throw error;

@@ -4,7 +4,7 @@ import { mountOptions } from '#agent/drivers/storage/btrfs-pool.ts';
 import { kernelTakesIdmap, zfsTakesIdmap } from '#agent/drivers/storage/idmap-support.ts';
 import { chooseRoot } from '#agent/drivers/storage/zfs-pool.ts';
 import { createZfsTool, isAbsent, parseProperties } from '#agent/drivers/storage/zfs-tool.ts';
-import { ExecError } from '#agent/system/exec.ts';
+import { type Exec, ExecError } from '#agent/system/exec.ts';
 import { createKeyedLock } from '#agent/system/lock.ts';
 import { defaultDiskSizeBytes } from '#agent/system/loop.ts';
 import { parseMountinfo } from '#agent/system/mounts.ts';
@@ -34,6 +34,34 @@ describe('zfs output', () => {
     const tool = createZfsTool(() => Promise.reject(new ExecError('zpool', 1, stderr)));
     await expect(tool.zpool('list')).rejects.toMatchObject({ code: 'failed', message: /Cannot reach ZFS/ });
   });
+});
+
+describe('what may mount', () => {
+  const commandOf = async (version: string | null, ...args: string[]) => {
+    const calls: string[] = [];
+    const exec: Exec = async (file, rest) => {
+      calls.push([file, ...rest].join(' '));
+      return { stdout: '', stderr: '', exitCode: 0 };
+    };
+    await createZfsTool(exec, () => Promise.resolve(version)).zfs(...args);
+    return calls.join();
+  };
+
+  it.each(['mount p/c', 'clone p/i@readonly p/c', 'create p/c', 'rename p/a p/b', 'set mountpoint=/x p/c'])(
+    'takes turns with zfs-fuse, which two mounts at once hang: %s',
+    async (command) => {
+      const args = command.split(' ');
+      expect(await commandOf(null, ...args)).toBe(`flock --no-fork /run/zfs/longshore.lock zfs ${command}`);
+      expect(await commandOf('2.3.9-1', ...args)).toBe(`zfs ${command}`);
+    },
+  );
+
+  it.each(['get -Hp type p/c', 'unmount p/c', 'destroy -r p/c', 'set refquota=none p/c'])(
+    'and nothing else does: %s',
+    async (command) => {
+      expect(await commandOf(null, ...command.split(' '))).toBe(`zfs ${command}`);
+    },
+  );
 });
 
 describe('btrfs output', () => {

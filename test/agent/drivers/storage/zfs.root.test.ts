@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createStorageDriver } from '#agent/drivers/storage/index.ts';
+import { createZfsTool, type ZfsTool } from '#agent/drivers/storage/zfs-tool.ts';
 import { silentLog } from '#agent/log.ts';
 import { exec } from '#agent/system/exec.ts';
 import { newFingerprint, newPoolName, storageContract, unpackSmall } from './contract.ts';
@@ -99,6 +100,21 @@ if (!hasZfs) {
       await expect(open({ source: join(dataDir, 'disk.img') }).createPool()).rejects.toMatchObject({
         code: 'bad_request',
       });
+    });
+
+    it('mounts datasets side by side without hanging the daemon', async () => {
+      // One tool each: the program of an agent that was killed goes on beside those of the next one.
+      const tools = Array.from({ length: 8 }, () => createZfsTool(exec));
+      const remount = async (tool: ZfsTool, index: number) => {
+        const [dataset, path] = [`${zpool}/volume-${index}`, join(dataDir, `volume-${index}`)];
+        await tool.zfs('create', '-o', `mountpoint=${path}`, dataset);
+        for (let round = 0; round < 40; round++) {
+          await tool.zfsWhenIdle('unmount', dataset);
+          await tool.zfsWhenIdle('mount', dataset);
+        }
+        expect(await readdir(path)).toEqual([]);
+      };
+      await Promise.all(tools.map(remount));
     });
 
     it('drops a deleted image with its last instance', async () => {
