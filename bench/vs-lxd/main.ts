@@ -65,9 +65,10 @@ async function main(): Promise<number> {
   try {
     const noise = path.join(scratch.dir, 'noise');
     const chosen = chooseMeasures(measures(noise), values.only);
-    const [image] = await Promise.all([ensureTiny(), makeNoise(noise)]);
+    // Versions as they are when the clusters start: the sources may change meanwhile.
+    const [machine, image] = await Promise.all([describeMachine(), ensureTiny(), makeNoise(noise)]);
     const rows = await withClusters(image, (clusters) => measureAll(clusters, image, { chosen, rounds, noise }));
-    if (rows.length > 0) await print(rows, rounds);
+    if (rows.length > 0) print(rows, rounds, machine);
     interrupt.signal.throwIfAborted();
     return rows.some((row) => 'failure' in row) ? 1 : 0;
   } finally {
@@ -126,9 +127,9 @@ function floorOf(floor: Floor, { floor: verb }: BenchMeasure): { floor?: () => P
   return verb === undefined ? {} : { floor: () => floor.measure(verb) };
 }
 
-async function print(rows: (Row | FailedRow)[], rounds: number): Promise<void> {
+function print(rows: (Row | FailedRow)[], rounds: number, machine: string): void {
   const failures = rows.flatMap((row) => ('failure' in row ? [`${row.name}: ${row.failure}`] : []));
   const head = `${new Date().toISOString().slice(0, 16)}Z, medians of ${rounds} pairs, the floor by the bare tools on one host`;
-  const parts = [head, await describeMachine(), '', formatTable(rows), ...failures.map((line) => `\n${line}`)];
+  const parts = [head, machine, '', formatTable(rows), ...failures.map((line) => `\n${line}`)];
   process.stdout.write(`\n${parts.join('\n')}\n`);
 }
