@@ -37,11 +37,18 @@ const Vars = z.object({
 });
 export type Vars = z.infer<typeof Vars>;
 
-/** Throws a ZodError that names the variable. */
-export const parseVars = (env: Env): Vars =>
-  Vars.parse({
+const parsed = new WeakMap<Env, Vars>();
+
+/** Read once for each `env`. Throws a ZodError that names the variable. */
+export function parseVars(env: Env): Vars {
+  const known = parsed.get(env);
+  if (known !== undefined) return known;
+  const vars = Vars.parse({
     publicAddresses: env.PUBLIC_ADDRESSES,
     serverCertificate: env.SERVER_CERTIFICATE ?? '',
     linkShards: env.LINK_SHARDS ?? '1',
     logLevel: env.LOG_LEVEL ?? 'info',
   });
+  parsed.set(env, vars);
+  return vars;
+}

@@ -72,8 +72,11 @@ async function getRow(ctx: Authorized, viewer: Viewer, fingerprint: string): Pro
 
 /** One image by fingerprint or a unique beginning of it. Throws `not_found`, also for what the caller may not see. */
 export async function getImage(ctx: Authorized, viewer: Viewer, fingerprint: string): Promise<ApiImage> {
-  const row = await getRow(ctx, viewer, fingerprint);
-  return imageToApi(row, await listAliasesOf(ctx.db, row));
+  const [row, aliases] = await Promise.all([
+    getRow(ctx, viewer, fingerprint),
+    listAliasesOf(ctx.db, viewer.project, fingerprint),
+  ]);
+  return imageToApi(row, aliases);
 }
 
 /** Undefined fields stay as they are. */

@@ -2,16 +2,16 @@
  * The database handle. Every request to libSQL has a deadline (the client has none of its own), a pure read that lost its
  * connection is tried once more, and no error leaves with SQL or parameters in its text.
  */
-import { createClient } from '@libsql/client/web';
+import { createClient, type InStatement } from '@libsql/client/web';
 import type { BatchItem } from 'drizzle-orm/batch';
 import type { LibSQLDatabase } from 'drizzle-orm/libsql';
 import { drizzle } from 'drizzle-orm/libsql/web';
 import { AppError, conflict, unavailable } from '#protocol/errors.ts';
 import type { Logger } from '#worker/lib/log.ts';
-import * as schema from './schema.ts';
+import { gatherReads } from './gather.ts';
 
 /** Wide enough for the client over HTTP and the native one that tests use. */
-export type Db = LibSQLDatabase<typeof schema>;
+export type Db = LibSQLDatabase;
 export type Write = BatchItem<'sqlite'>;
 
 /** Reads are indexed and small: more than this means that the database is gone, and a client is waiting. */
@@ -70,29 +70,35 @@ async function retryRead<T>(attempt: () => Promise<T>): Promise<T> {
  */
 export function openDb(env: DbEnv, log?: Pick<Logger, 'debug'>): Db {
   const reader = openClient(env, READ_TIMEOUT_MS);
-  const writer = openClient(env, WRITE_TIMEOUT_MS);
+  const read = gatherReads(reader);
+  let writer: Client | undefined;
+  const openWriter = () => {
+    writer ??= openClient(env, WRITE_TIMEOUT_MS);
+    return writer;
+  };
   // Drizzle calls `execute` with one statement object, and `batch`.
-  const client = new Proxy(writer, {
+  const client = new Proxy(reader, {
     get(target, property) {
       if (property === 'execute') {
-        return (...args: Parameters<Client['execute']>) => {
-          if (isRead(args[0])) return retryRead(() => reader.execute(...args));
+        return (statement: InStatement) => {
+          if (isRead(statement)) return retryRead(async () => (await read([statement]))[0]);
           log?.debug('db.write', { statements: 1 });
-          return writer.execute(...args);
+          return openWriter().execute(statement);
         };
       }
       if (property === 'batch') {
-        return (...args: Parameters<Client['batch']>) => {
-          if (args[0].every(isRead)) return retryRead(() => reader.batch(...args));
-          log?.debug('db.write', { statements: args[0].length });
-          return writer.batch(...args);
+        return (statements: InStatement[]) => {
+          if (statements.every(isRead)) return retryRead(() => read(statements));
+          log?.debug('db.write', { statements: statements.length });
+          return openWriter().batch(statements);
         };
       }
       const value: unknown = Reflect.get(target, property, target);
       return typeof value === 'function' ? value.bind(target) : value;
     },
   });
-  return drizzle({ client, schema });
+  // No schema: only relational queries need it, and drizzle reads all of it each time.
+  return drizzle({ client });
 }
 
 /** The messages of an error and its causes. */

@@ -103,12 +103,12 @@ export async function listImages(
   return { images: rows, aliases };
 }
 
-/** An image's own aliases, by name. */
-export const listAliasesOf = (db: Db, image: Pick<ImageRow, 'project' | 'fingerprint'>): Promise<ImageAliasRow[]> =>
+/** The aliases of what `findImage` finds by the same words, by name. */
+export const listAliasesOf = (db: Db, project: string, fingerprint: string): Promise<ImageAliasRow[]> =>
   db
     .select()
     .from(imageAliases)
-    .where(and(eq(imageAliases.project, image.project), eq(imageAliases.fingerprint, image.fingerprint)))
+    .where(and(eq(imageAliases.project, effectiveProject(project)), like(imageAliases.fingerprint, `${fingerprint}%`)))
     .orderBy(asc(imageAliases.name));
 
 /** The content of an image, pending ones too: any project's copy is as good, the fingerprint vouches for it. */

@@ -168,7 +168,7 @@ export async function openWorld(): Promise<World> {
       };
     },
   });
-  const db: Db = drizzle({ client: counting, schema });
+  const db: Db = drizzle({ client: counting });
   await fill(db);
   const asked: Asked = { placed: [], settled: [], delivered: [], published: [], opened: [], aborted: [] };
   const objects = fakeObjects(asked);

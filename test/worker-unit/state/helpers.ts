@@ -22,7 +22,7 @@ export async function openTestDb(): Promise<Db> {
     client.close();
     await rm(directory, { recursive: true, force: true });
   });
-  const db = drizzle({ client, schema });
+  const db = drizzle({ client });
   await migrate(db, { migrationsFolder: MIGRATIONS });
   return db;
 }
