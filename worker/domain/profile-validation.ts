@@ -2,6 +2,7 @@
 import type { Config, Devices } from './config.ts';
 import { checkInstanceConfig, checkRestrictedConfig } from './instance-config.ts';
 import { checkDevices, checkNetworksExist, checkRestrictedDevices } from './instance-devices.ts';
+import { findUnsupportedConfig, findUnsupportedDevice } from './instance-unsupported.ts';
 
 type Content = { config: Config; devices: Devices };
 
@@ -36,3 +37,7 @@ export const checkRestrictedProfile = (
 ): string | null =>
   checkRestrictedConfig(content.config, previous.config) ??
   checkRestrictedDevices(content.devices, managedNetworks, previous.devices);
+
+/** What LXD has and hosts here do not do; null when there is none, or none that is not there `previously`. */
+export const findUnsupported = (content: Content, previous: Content): string | null =>
+  findUnsupportedConfig(content.config, previous.config) ?? findUnsupportedDevice(content.devices, previous.devices);

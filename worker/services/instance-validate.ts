@@ -10,6 +10,7 @@ import {
   nicNames,
 } from '#worker/domain/instance-devices.ts';
 import { generateHwaddr } from '#worker/domain/instance-names.ts';
+import { findUnsupportedConfig, findUnsupportedDevice } from '#worker/domain/instance-unsupported.ts';
 import type { ProfileLayer } from '#worker/state/instance-queries.ts';
 import type { NetworkRow } from '#worker/state/networks.ts';
 import { forbid } from './instances.ts';
@@ -84,6 +85,10 @@ export function validateExpanded(wanted: Wanted, prefixes: Prefixes): Expanded {
     forbid(checkRestrictedConfig(config, wanted.previous?.config));
     forbid(checkRestrictedDevices(devices, managed, wanted.previous?.devices));
   }
+  const unsupported = findUnsupportedConfig(config, wanted.previous?.config);
+  if (unsupported !== null) throw badRequest(`${prefixes.config}${unsupported}`);
+  const unsupportedDevice = findUnsupportedDevice(devices, wanted.previous?.devices);
+  if (unsupportedDevice !== null) throw badRequest(`${prefixes.devices}${unsupportedDevice}`);
   const missing = checkNetworksExist(devices, managed);
   if (missing !== null) throw badRequest(`${prefixes.devices}${missing}`);
   const twice = checkNicNetworks(devices, wanted.name, managed);

@@ -4,7 +4,12 @@ import { AppError, badRequest, conflict, failed, forbidden, notFound } from '#pr
 import { checkProfileName } from '#protocol/names.ts';
 import { dropEmptyOptions } from '#worker/domain/config.ts';
 import { dropEmpty } from '#worker/domain/instance-config.ts';
-import { checkProfile, checkReferences, checkRestrictedProfile } from '#worker/domain/profile-validation.ts';
+import {
+  checkProfile,
+  checkReferences,
+  checkRestrictedProfile,
+  findUnsupported,
+} from '#worker/domain/profile-validation.ts';
 import { featureProject } from '#worker/domain/project.ts';
 import { instanceUrl } from '#worker/state/instance-urls.ts';
 import { listNetworks } from '#worker/state/networks.ts';
@@ -164,6 +169,8 @@ async function checkContent(ctx: Authorized, wanted: Content, previous: Content)
     const restriction = checkRestrictedProfile(content, known.networks, previous);
     if (restriction !== null) throw forbidden(restriction);
   }
+  const unsupported = findUnsupported(content, previous);
+  if (unsupported !== null) throw badRequest(unsupported);
   return content;
 }
 

@@ -24,6 +24,7 @@ import { limitsOf } from './limits.ts';
 import { applyLiveLimits } from './live-limits.ts';
 import { lastStartError, readTail, rotateLog } from './logs.ts';
 import { renderConfig } from './lxc-config.ts';
+import { loadModules } from './modules.ts';
 import { createMonitors } from './monitors.ts';
 import { plugDevices, unplugDevices } from './plug.ts';
 import { halt, kill, type Running, setFrozen } from './power.ts';
@@ -172,6 +173,7 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
       const setup = store.getSetup(ref);
       if (await settledRunning(name)) return;
       if (!isPrivileged(setup)) checkSubordinateIds(searchPath);
+      await loadModules(exec, setup.spec.expandedConfig['linux.kernel_modules'] ?? '');
       await removeLeftovers(name, setup);
       await unstageDisks(deps, name);
       rotateLog(store.logDir(name));

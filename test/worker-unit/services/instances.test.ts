@@ -209,6 +209,20 @@ describe('creating', () => {
     expect((await refusal(create(change))).status).toBe(403);
   });
 
+  it.each([
+    [{ config: { 'raw.lxc': 'lxc.a = b' } }, '"raw.lxc"'],
+    [{ config: { 'security.syscalls.intercept.mknod': 'true' } }, '"security.syscalls.intercept.mknod"'],
+    [{ devices: { eth0: { type: 'nic', network: 'br0', 'limits.ingress': '10Mbit' } } }, '"limits.ingress"'],
+  ])('refuses %j rather than to store what has no effect', async (change, named) => {
+    const refused = await refusal(create(change));
+    expect(refused.status).toBe(400);
+    expect(refused.message).toContain(`${named} is not supported in this version`);
+  });
+
+  it('takes an unsupported key that asks for nothing', async () => {
+    await create({ config: { 'security.syscalls.intercept.mknod': 'false', 'security.devlxd': '0' } });
+  });
+
   it('explains the placement', async () => {
     await create();
     expect(await getPlacement(world.ctx, 'default', 'c1')).toEqual({
