@@ -7,6 +7,7 @@ import { sql } from 'drizzle-orm';
 import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core';
 import type { HostResources, InstanceState } from '#protocol/inventory.ts';
 import type { Device } from '#worker/domain/config.ts';
+import type { TriggerLimits, TriggerParameters, TriggerRules, TriggerTemplate } from '#worker/domain/trigger.ts';
 
 type Config = Record<string, string>;
 type Devices = Record<string, Device>;
@@ -289,6 +290,134 @@ export const warnings = sqliteTable(
     lastSeenAt: text('last_seen_at').notNull(),
   },
   (t) => [uniqueIndex('warnings_dedupe').on(t.dedupeKey), index('warnings_status').on(t.status)],
+);
+
+/** Signed webhooks that launch instances. The secrets are sealed (`worker/lib/seal.ts`): an HMAC needs them in clear. */
+export const triggers = sqliteTable(
+  'triggers',
+  {
+    /** The last part of the public address `/hooks/<id>`. */
+    id: text('id').primaryKey(),
+    project: text('project').notNull(),
+    name: text('name').notNull(),
+    description: text('description').notNull().default(''),
+    enabled: integer('enabled', { mode: 'boolean' }).notNull().default(true),
+    scheme: text('scheme', { enum: ['standard', 'github'] }).notNull(),
+    secret: text('secret').notNull(),
+    /** The secret before the last rotation, good until `previousUntil`. */
+    previousSecret: text('previous_secret'),
+    previousUntil: text('previous_until'),
+    windowSeconds: integer('window_seconds').notNull(),
+    /** GitHub: JSON pointer to the signed time in the payload; empty: none. */
+    timestampPointer: text('timestamp_pointer').notNull().default(''),
+    parameters: json<TriggerParameters>('parameters').notNull(),
+    rules: json<TriggerRules>('rules').notNull(),
+    template: json<TriggerTemplate>('template').notNull(),
+    limits: json<TriggerLimits>('limits').notNull(),
+    createdAt: text('created_at').notNull(),
+  },
+  (t) => [uniqueIndex('triggers_name').on(t.project, t.name)],
+);
+
+/** One accepted delivery, written in the batch of its instance: the key makes a delivery launch once. */
+export const triggerLaunches = sqliteTable(
+  'trigger_launches',
+  {
+    triggerId: text('trigger_id').notNull(),
+    /** Standard Webhooks: the signed id. GitHub, which signs no id: the hash of the signed body. */
+    deliveryKey: text('delivery_key').notNull(),
+    /** 1; null, hence a refusal of the whole batch, when a limit of the trigger is reached at that moment. */
+    admitted: integer('admitted').notNull(),
+    instanceId: text('instance_id').notNull(),
+    instanceName: text('instance_name').notNull(),
+    operationId: text('operation_id').notNull(),
+    launchedAt: text('launched_at').notNull(),
+    /** When its instance is to be deleted; null: never. */
+    expiresAt: text('expires_at'),
+  },
+  (t) => [
+    primaryKey({ columns: [t.triggerId, t.deliveryKey] }),
+    index('trigger_launches_launched').on(t.triggerId, t.launchedAt),
+    index('trigger_launches_instance').on(t.instanceId),
+    index('trigger_launches_expires').on(t.expiresAt),
+  ],
+);
+
+/** What came to a trigger's address, and what became of it. */
+export const triggerDeliveries = sqliteTable(
+  'trigger_deliveries',
+  {
+    seq: integer('seq').primaryKey({ autoIncrement: true }),
+    triggerId: text('trigger_id').notNull(),
+    /** As the sender named it; empty when it did not. */
+    deliveryId: text('delivery_id').notNull(),
+    outcome: text('outcome', { enum: ['launched', 'deleted', 'absent', 'ignored', 'duplicate', 'refused'] }).notNull(),
+    /** The answer's HTTP status. */
+    status: integer('status').notNull(),
+    reason: text('reason').notNull().default(''),
+    instanceName: text('instance_name').notNull().default(''),
+    operationId: text('operation_id').notNull().default(''),
+    receivedAt: text('received_at').notNull(),
+  },
+  (t) => [index('trigger_deliveries_trigger').on(t.triggerId, t.receivedAt)],
+);
+
+/** Creating requests that came with an `Idempotency-Key`, and the answers to repeat. */
+export const idempotencyKeys = sqliteTable(
+  'idempotency_keys',
+  {
+    /** Hash of who asked and their key. */
+    id: text('id').primaryKey(),
+    /** Hash of method, path, query and body. */
+    requestHash: text('request_hash').notNull(),
+    /** The id that the request's operation gets, so that it is found again after a crash. */
+    operationId: text('operation_id').notNull(),
+    /** Sealed: answers may carry secrets. Null while the request runs. */
+    answer: text('answer'),
+    /** Of the attempt that runs it. */
+    claimedAt: text('claimed_at').notNull(),
+    createdAt: text('created_at').notNull(),
+  },
+  (t) => [index('idempotency_keys_created').on(t.createdAt)],
+);
+
+/** Where lifecycle events are sent, signed. */
+export const webhooks = sqliteTable(
+  'webhooks',
+  {
+    id: text('id').primaryKey(),
+    project: text('project').notNull(),
+    name: text('name').notNull(),
+    description: text('description').notNull().default(''),
+    enabled: integer('enabled', { mode: 'boolean' }).notNull().default(true),
+    url: text('url').notNull(),
+    /** Lifecycle actions, `instance-*` for a family; empty: all. */
+    actions: json<string[]>('actions').notNull(),
+    /** May lead to private addresses: only an administrator can say so. */
+    allowPrivate: integer('allow_private', { mode: 'boolean' }).notNull().default(false),
+    secret: text('secret').notNull(),
+    /** Events up to here are in the queue or were not asked for. */
+    cursor: integer('cursor').notNull(),
+    createdAt: text('created_at').notNull(),
+  },
+  (t) => [uniqueIndex('webhooks_name').on(t.project, t.name)],
+);
+
+/** Events on their way to a webhook, and how sending them went. */
+export const webhookQueue = sqliteTable(
+  'webhook_queue',
+  {
+    webhookId: text('webhook_id').notNull(),
+    eventSeq: integer('event_seq').notNull(),
+    status: text('status', { enum: ['waiting', 'sent', 'failed'] }).notNull(),
+    attempts: integer('attempts').notNull().default(0),
+    /** When to try next. */
+    dueAt: text('due_at').notNull(),
+    /** The last answer: an HTTP status or why there was none. */
+    lastResult: text('last_result').notNull().default(''),
+    createdAt: text('created_at').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.webhookId, t.eventSeq] }), index('webhook_queue_due').on(t.status, t.dueAt)],
 );
 
 /** The control plane's clock, as SQL, for statements that need it. */
