@@ -6,16 +6,8 @@
  * that member. At most one socket of a member is `up`: the newest. Memory is a cache: queries in flight, last frames.
  */
 import { DurableObject } from 'cloudflare:workers';
-import { toWireError, unavailable, type WireError } from '#protocol/errors.ts';
-import {
-  AgentFrame,
-  type ControlFrame,
-  FRAME_LIMIT_BYTES,
-  HEARTBEAT_REQUEST,
-  HEARTBEAT_RESPONSE,
-  SILENCE_LIMIT_MS,
-} from '#protocol/frames.ts';
-import type { HostLoad } from '#protocol/inventory.ts';
+import { toWireError } from '#protocol/errors.ts';
+import { type AgentFrame, HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE, SILENCE_LIMIT_MS } from '#protocol/frames.ts';
 import type { QueryName } from '#protocol/queries.ts';
 import { PROTOCOL_VERSION } from '#protocol/version.ts';
 import { createBlobStore } from '#worker/blobs/index.ts';
@@ -33,36 +25,29 @@ import { recordWarning } from '#worker/state/warnings.ts';
 import { createObjects } from './client.ts';
 import type { MemberPresence, Objects, Order } from './contract.ts';
 import { judgeHello } from './handshake.ts';
-import { awayDeadline, judgePresence, type SocketView } from './presence.ts';
-
-type QueryAnswer = { ok: true; result: unknown } | { ok: false; error: WireError };
-
-interface Attachment {
-  member: string;
-  phase: 'challenge' | 'up' | 'closed';
-  nonce: string;
-  connectedMs: number;
-  sessionMs: number;
-  load: HostLoad | null;
-}
-
-/** Close codes of ours (4000-4999 are free for applications). */
-const CLOSE_REPLACED = 4001;
-const CLOSE_SILENT = 4002;
-const CLOSE_REFUSED = 4003;
-const CLOSE_RETRY = 4004;
-
-const memberTag = (member: string) => `member:${member}`;
+import { away, createQueries, type QueryAnswer } from './link-queries.ts';
+import {
+  type Attachment,
+  attach,
+  attachmentOf,
+  CLOSE_RETRY,
+  CLOSE_SILENT,
+  createLinkSockets,
+  noteFrame,
+  parseFrame,
+  quietly,
+} from './link-sockets.ts';
+import { awayDeadline, judgePresence } from './presence.ts';
 
 export class Links extends DurableObject<Env> {
   readonly #db: Db;
   readonly #objects: Objects;
   readonly #log: Logger;
   readonly #shards: number;
-  readonly #queries = new Map<string, { member: string; resolve: (answer: QueryAnswer) => void }>();
+  readonly #sockets: ReturnType<typeof createLinkSockets>;
+  readonly #queries = createQueries();
   /** What went over the links that are up and has no result yet, to spare reading it again. */
   readonly #orders = new Map<string, { member: string; order: Order }>();
-  readonly #lastFrameMs = new Map<string, number>();
   readonly #away = new Map<string, number>();
   /** One member's results and reports are applied in the order they came. */
   readonly #turns = new Map<string, Promise<void>>();
@@ -75,24 +60,21 @@ export class Links extends DurableObject<Env> {
     this.#db = openDb(env, this.#log);
     this.#objects = createObjects(env, vars);
     this.#shards = vars.linkShards;
+    this.#sockets = createLinkSockets(ctx, this.#log);
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
   }
 
   /** The agent's upgrade. The route has checked nothing but the name's form: the handshake proves who it is. */
   override async fetch(request: Request): Promise<Response> {
     const member = new URL(request.url).searchParams.get('member') ?? '';
-    const { 0: client, 1: server } = new WebSocketPair();
-    const nonce = crypto.randomUUID() + crypto.randomUUID();
-    this.ctx.acceptWebSocket(server, [memberTag(member)]);
-    attach(server, { member, phase: 'challenge', nonce, connectedMs: Date.now(), sessionMs: 0, load: null });
-    this.#send(server, { type: 'challenge', nonce, protocol: PROTOCOL_VERSION });
+    const client = this.#sockets.accept(member);
     await this.#wakeAt(Date.now() + SILENCE_LIMIT_MS);
     return new Response(null, { status: 101, webSocket: client });
   }
 
   /** Sends commands to the member's link; without one they wait in libSQL. */
   async deliver(member: string, orders: Order[]): Promise<void> {
-    const socket = this.#up(member);
+    const socket = this.#sockets.up(member);
     if (socket !== undefined) this.#order(socket, member, orders);
   }
 
@@ -100,44 +82,35 @@ export class Links extends DurableObject<Env> {
     for (const order of orders) {
       const { operationId, createdAt, ...command } = order;
       this.#orders.set(command.id, { member, order });
-      this.#send(socket, { type: 'command', ...command });
+      this.#sockets.send(socket, { type: 'command', ...command });
     }
   }
 
   async cancel(member: string, id: string): Promise<void> {
-    const socket = this.#up(member);
-    if (socket !== undefined) this.#send(socket, { type: 'cancel', id });
+    const socket = this.#sockets.up(member);
+    if (socket !== undefined) this.#sockets.send(socket, { type: 'cancel', id });
   }
 
   /** Never throws: errors do not keep their class across RPC. */
   async query(member: string, name: QueryName, params: unknown, timeoutMs: number): Promise<QueryAnswer> {
-    const socket = this.#up(member);
+    const socket = this.#sockets.up(member);
     if (socket === undefined) return { ok: false, error: away(member) };
-    const id = crypto.randomUUID();
-    return new Promise((resolve) => {
-      const settle = (answer: QueryAnswer) => {
-        clearTimeout(timer);
-        this.#queries.delete(id);
-        resolve(answer);
-      };
-      const timer = setTimeout(() => settle({ ok: false, error: away(member) }), timeoutMs);
-      this.#queries.set(id, { member, resolve: settle });
-      this.#send(socket, { type: 'query', id, name, params });
-    });
+    return this.#queries.ask(member, timeoutMs, (id) =>
+      this.#sockets.send(socket, { type: 'query', id, name, params }),
+    );
   }
 
   async presence(): Promise<MemberPresence[]> {
     const now = Date.now();
-    return this.#sockets()
+    return this.#sockets
+      .list()
       .filter(({ view }) => view.phase === 'up' && view.lastSeenMs + SILENCE_LIMIT_MS > now)
       .map(({ attachment }) => ({ member: attachment.member, online: true, load: attachment.load }));
   }
 
   /** The member was removed or must not speak any more. */
   async disconnect(member: string, reason: string): Promise<void> {
-    for (const socket of this.ctx.getWebSockets(memberTag(member))) {
-      this.#refuse(socket, { code: 'forbidden', message: reason }, false);
-    }
+    this.#sockets.refuseAll(member, { error: { code: 'forbidden', message: reason }, retry: false });
     this.#away.delete(member);
   }
 
@@ -147,16 +120,16 @@ export class Links extends DurableObject<Env> {
     const frame = parseFrame(message);
     if ('error' in frame) {
       this.#log.warn('link.frame.bad', { member: attachment.member, reason: frame.error.message });
-      this.#send(socket, { type: 'error', error: frame.error });
+      this.#sockets.send(socket, { type: 'error', error: frame.error });
       return;
     }
-    this.#note(attachment, 'in', frame.frame.type);
+    noteFrame(this.#log, attachment, 'in', frame.frame.type);
     if (attachment.phase === 'challenge') {
       if (frame.frame.type === 'hello') await this.#hello(socket, attachment, frame.frame);
-      else this.#refuse(socket, { code: 'forbidden', message: 'Expected a hello' }, true);
+      else this.#sockets.refuse(socket, { error: { code: 'forbidden', message: 'Expected a hello' }, retry: true });
       return;
     }
-    this.#lastFrameMs.set(attachment.member, Date.now());
+    this.#sockets.heard(attachment.member);
     await this.#take(socket, attachment, frame.frame);
   }
 
@@ -198,28 +171,28 @@ export class Links extends DurableObject<Env> {
             now: new Date().toISOString(),
           });
         }
-        this.#refuse(socket, toWireError(verdict.error), verdict.retry);
+        this.#sockets.refuse(socket, { error: toWireError(verdict.error), retry: verdict.retry });
         return;
       }
       const now = new Date().toISOString();
       const { epoch, processId, version, protocol, resources } = hello;
       const followup = await recordHello(this.#db, { member, epoch, processId, version, protocol, resources, now });
-      this.#replaceOlder(socket, member);
+      this.#sockets.replaceOlder(socket, member);
       const session = await issueSession(this.env, member);
       attach(socket, { ...attachment, phase: 'up', nonce: '', sessionMs: Date.now(), load: hello.load });
       this.#away.delete(member);
-      this.#lastFrameMs.set(member, Date.now());
+      this.#sockets.heard(member);
       // It may have gone while libSQL was asked: then it is lost like any link.
       if (socket.readyState !== WebSocket.OPEN) return await this.#lost(socket);
-      this.#send(socket, { type: 'welcome', session, protocol: PROTOCOL_VERSION });
+      this.#sockets.send(socket, { type: 'welcome', session, protocol: PROTOCOL_VERSION });
       await this.#follow(followup);
       // After `up`: whatever is written from now on is also sent by `deliver`; the agent ignores what it has already.
       this.#order(socket, member, await listWaitingCommands(this.#db, member));
       // A cancel that went into a dying link is said again.
-      for (const id of await listCancelling(this.#db, member)) this.#send(socket, { type: 'cancel', id });
+      for (const id of await listCancelling(this.#db, member)) this.#sockets.send(socket, { type: 'cancel', id });
     } catch (error) {
       this.#log.error('link.hello.failed', { member }, error);
-      this.#refuse(socket, toWireError(error), true);
+      this.#sockets.refuse(socket, { error: toWireError(error), retry: true });
     }
   }
 
@@ -227,8 +200,7 @@ export class Links extends DurableObject<Env> {
     const { member } = attachment;
     switch (frame.type) {
       case 'answer':
-        if (this.#queries.get(frame.id)?.member === member)
-          this.#queries.get(frame.id)?.resolve(frame.outcome as QueryAnswer);
+        this.#queries.answer(member, frame.id, frame.outcome as QueryAnswer);
         return;
       case 'load':
         attach(socket, { ...attachment, load: frame.load });
@@ -242,7 +214,7 @@ export class Links extends DurableObject<Env> {
         this.#log.warn('link.peer.error', { member, reason: frame.error.message });
         return;
       case 'hello':
-        this.#send(socket, { type: 'error', error: { code: 'bad_request', message: 'The handshake is over' } });
+        this.#sockets.send(socket, { type: 'error', error: { code: 'bad_request', message: 'The handshake is over' } });
         return;
       case 'resources':
         return this.#inTurn(socket, member, () => setResources(this.#db, member, frame.resources));
@@ -263,7 +235,7 @@ export class Links extends DurableObject<Env> {
           this.#orders.delete(id);
           if (!applied.known) this.#log.warn('link.result.unknown', { member, commandId: id });
           await this.#follow(applied);
-          this.#send(socket, { type: 'result-ack', id });
+          this.#sockets.send(socket, { type: 'result-ack', id });
         });
     }
   }
@@ -294,31 +266,13 @@ export class Links extends DurableObject<Env> {
     ]);
   }
 
-  #replaceOlder(socket: WebSocket, member: string): void {
-    for (const other of this.ctx.getWebSockets(memberTag(member))) {
-      const attachment = attachmentOf(other);
-      if (other === socket || attachment?.phase !== 'up') continue;
-      attach(other, { ...attachment, phase: 'closed' });
-      quietly(() => other.close(CLOSE_REPLACED, 'replaced by a newer connection'));
-    }
-  }
-
-  #refuse(socket: WebSocket, error: WireError, retry: boolean): void {
-    const attachment = attachmentOf(socket);
-    quietly(() => this.#send(socket, { type: 'refused', error, retry }));
-    if (attachment !== null) attach(socket, { ...attachment, phase: 'closed' });
-    quietly(() => socket.close(CLOSE_REFUSED, 'refused'));
-  }
-
   async #lost(socket: WebSocket): Promise<void> {
     const attachment = attachmentOf(socket);
     if (attachment === null || attachment.phase !== 'up') return;
     attach(socket, { ...attachment, phase: 'closed' });
     const { member } = attachment;
-    for (const query of [...this.#queries.values()]) {
-      if (query.member === member) query.resolve({ ok: false, error: away(member) });
-    }
-    if (this.#up(member) !== undefined) return;
+    this.#queries.fail(member);
+    if (this.#sockets.up(member) !== undefined) return;
     for (const [id, { member: of }] of this.#orders) if (of === member) this.#orders.delete(id);
     const deadline = awayDeadline(Date.now());
     this.#away.set(member, deadline);
@@ -331,7 +285,7 @@ export class Links extends DurableObject<Env> {
     const deadline = Date.now() + SILENCE_LIMIT_MS;
     for (const member of await listMembers(this.#db)) {
       const mine = shardOf(member.name, this.#shards) === this.#index();
-      if (mine && member.online && this.#up(member.name) === undefined && !this.#away.has(member.name)) {
+      if (mine && member.online && this.#sockets.up(member.name) === undefined && !this.#away.has(member.name)) {
         this.#away.set(member.name, deadline);
       }
     }
@@ -339,7 +293,7 @@ export class Links extends DurableObject<Env> {
   }
 
   async #judge(): Promise<void> {
-    const sockets = this.#sockets();
+    const sockets = this.#sockets.list();
     const judgement = judgePresence(
       Date.now(),
       sockets.map(({ view }) => view),
@@ -347,9 +301,7 @@ export class Links extends DurableObject<Env> {
     );
     for (const index of judgement.close) {
       const entry = sockets[index];
-      if (entry === undefined) continue;
-      attach(entry.socket, { ...entry.attachment, phase: 'closed' });
-      quietly(() => entry.socket.close(CLOSE_SILENT, 'silent'));
+      if (entry !== undefined) this.#sockets.drop(entry.socket, CLOSE_SILENT, 'silent');
     }
     for (const { member, reason } of judgement.offline) {
       this.#log.warn('member.offline', { member, reason });
@@ -369,39 +321,11 @@ export class Links extends DurableObject<Env> {
 
   async #renewSessions(): Promise<void> {
     const now = Date.now();
-    for (const { socket, attachment } of this.#sockets()) {
+    for (const { socket, attachment } of this.#sockets.list()) {
       if (attachment.phase !== 'up' || now - attachment.sessionMs < SESSION_RENEW_MS) continue;
-      this.#send(socket, { type: 'session', session: await issueSession(this.env, attachment.member) });
+      this.#sockets.send(socket, { type: 'session', session: await issueSession(this.env, attachment.member) });
       attach(socket, { ...attachment, sessionMs: now });
     }
-  }
-
-  #up(member: string): WebSocket | undefined {
-    return this.ctx
-      .getWebSockets(memberTag(member))
-      .find((socket) => socket.readyState === WebSocket.OPEN && attachmentOf(socket)?.phase === 'up');
-  }
-
-  #sockets(): { socket: WebSocket; attachment: Attachment; view: SocketView }[] {
-    return this.ctx.getWebSockets().flatMap((socket) => {
-      const attachment = attachmentOf(socket);
-      if (attachment === null || attachment.phase === 'closed') return [];
-      const heartbeat = this.ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? 0;
-      const frame = this.#lastFrameMs.get(attachment.member) ?? 0;
-      const { member, phase, connectedMs } = attachment;
-      const lastSeenMs = Math.max(heartbeat, connectedMs, phase === 'up' ? frame : 0);
-      return [{ socket, attachment, view: { member, phase, connectedMs, lastSeenMs } }];
-    });
-  }
-
-  #send(socket: WebSocket, frame: ControlFrame): void {
-    this.#note(attachmentOf(socket), 'out', frame.type);
-    socket.send(JSON.stringify(frame));
-  }
-
-  /** What crosses the link, by kind alone: what a launch costs can be counted in the log. */
-  #note(attachment: Attachment | null, direction: 'in' | 'out', type: string): void {
-    this.#log.debug('link.frame', { member: attachment?.member, direction, type });
   }
 
   #index(): number {
@@ -412,35 +336,4 @@ export class Links extends DurableObject<Env> {
     const current = await this.ctx.storage.getAlarm();
     if (current === null || current > timeMs) await this.ctx.storage.setAlarm(timeMs);
   }
-}
-
-const away = (member: string): WireError => toWireError(unavailable(`Cluster member "${member}" is offline`));
-
-function attach(socket: WebSocket, attachment: Attachment): void {
-  socket.serializeAttachment(attachment);
-}
-
-function attachmentOf(socket: WebSocket): Attachment | null {
-  // Only `attach` writes attachments of this object's sockets.
-  return socket.deserializeAttachment() as Attachment | null;
-}
-
-function parseFrame(message: string | ArrayBuffer): { frame: AgentFrame } | { error: WireError } {
-  if (typeof message !== 'string') return { error: { code: 'bad_request', message: 'Frames are text' } };
-  if (message.length > FRAME_LIMIT_BYTES) return { error: { code: 'too_large', message: 'The frame is too large' } };
-  try {
-    const parsed = AgentFrame.safeParse(JSON.parse(message));
-    if (parsed.success) return { frame: parsed.data };
-    const issue = parsed.error.issues[0];
-    return { error: { code: 'bad_request', message: `Bad frame: ${issue?.path.join('.')}: ${issue?.message}` } };
-  } catch {
-    return { error: { code: 'bad_request', message: 'The frame is not JSON' } };
-  }
-}
-
-/** A socket that is closing already refuses to be closed or written to; that is no news. */
-function quietly(action: () => void): void {
-  try {
-    action();
-  } catch {}
 }
