@@ -119,6 +119,19 @@ export const instances = sqliteTable(
   (t) => [uniqueIndex('instances_name').on(t.project, t.name), index('instances_member').on(t.member)],
 );
 
+/** Why an instance was put where it is: written with it, read by whoever asks. */
+export const instancePlacements = sqliteTable('instance_placements', {
+  instanceId: text('instance_id').primaryKey(),
+  member: text('member').notNull(),
+  /** `--target`, as it was given. */
+  target: text('target'),
+  strategy: text('strategy', { enum: ['spread', 'pack'] }).notNull(),
+  /** Best first. */
+  scores: json<{ member: string; score: number; parts: Record<string, number> }[]>('scores').notNull(),
+  rejections: json<{ member: string; reason: string }[]>('rejections').notNull(),
+  createdAt: text('created_at').notNull(),
+});
+
 export const profiles = sqliteTable(
   'profiles',
   {
@@ -195,6 +208,26 @@ export const storagePoolMembers = sqliteTable(
     message: text('message').notNull().default(''),
   },
   (t) => [primaryKey({ columns: [t.pool, t.member] }), index('storage_pool_members_member').on(t.member)],
+);
+
+/** Custom volumes; those of instances and images follow from their rows. */
+export const storageVolumes = sqliteTable(
+  'storage_volumes',
+  {
+    pool: text('pool').notNull(),
+    project: text('project').notNull(),
+    name: text('name').notNull(),
+    member: text('member').notNull(),
+    description: text('description').notNull().default(''),
+    config: json<Config>('config').notNull(),
+    /** `Pending` until its member has made it: such a one is not shown. */
+    status: text('status', { enum: ['Pending', 'Created'] }).notNull(),
+    createdAt: text('created_at').notNull(),
+  },
+  (t) => [
+    primaryKey({ columns: [t.pool, t.project, t.name, t.member] }),
+    index('storage_volumes_member').on(t.member),
+  ],
 );
 
 export const networks = sqliteTable('networks', {
