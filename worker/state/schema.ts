@@ -98,6 +98,8 @@ export const instances = sqliteTable(
     name: text('name').notNull(),
     type: text('type', { enum: ['container'] }).notNull(),
     member: text('member').notNull(),
+    /** The member that is receiving it: until that has all of it, the instance is still where it was, and nobody changes it. */
+    movingTo: text('moving_to'),
     architecture: text('architecture').notNull(),
     description: text('description').notNull().default(''),
     ephemeral: integer('ephemeral', { mode: 'boolean' }).notNull().default(false),
