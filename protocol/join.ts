@@ -42,3 +42,39 @@ export type JoinRequest = z.infer<typeof JoinRequest>;
 /** Repeating a join with the same token and the same key answers the same: a joiner that died may run again. */
 export const JoinAnswer = z.object({ member: z.string(), clusterCertificate: z.string() });
 export type JoinAnswer = z.infer<typeof JoinAnswer>;
+
+const MemberConfigQuestion = z.object({
+  entity: z.enum(['storage-pool', 'network']),
+  name: z.string(),
+  key: z.string(),
+  value: z.string(),
+  description: z.string(),
+});
+
+/** `POST /agent/join/plan`: asks what a join with this token would mean. Nothing is used up. */
+export const JoinPlanRequest = JoinRequest.pick({ serverName: true, secret: true, fingerprint: true, publicKey: true });
+export type JoinPlanRequest = z.infer<typeof JoinPlanRequest>;
+
+export const JoinPlan = z.object({
+  /** The token was used by this very key: the host is a member already, only its own files may be missing. */
+  joined: z.boolean(),
+  /** How many members there are: zero for the first host. */
+  members: z.number().int(),
+  /** What the host will get. */
+  pools: z.array(z.object({ name: z.string(), driver: z.string(), config: z.record(z.string(), z.string()) })),
+  networks: z.array(z.object({ name: z.string(), type: z.string(), config: z.record(z.string(), z.string()) })),
+  /** The keys that each member has a value of its own for. */
+  memberConfig: z.array(MemberConfigQuestion),
+});
+export type JoinPlan = z.infer<typeof JoinPlan>;
+
+/**
+ * `POST /agent/join/token`: a join token for who has another right to join: the trust password, the bootstrap token of a
+ * control plane without members, or (with neither) a TLS certificate that was trusted as a joining server's.
+ */
+export const JoinTokenRequest = z.object({
+  serverName: z.string(),
+  password: z.string().max(1024).optional(),
+  bootstrap: z.string().max(256).optional(),
+});
+export type JoinTokenRequest = z.infer<typeof JoinTokenRequest>;

@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
+import { ensureBootstrapToken } from './bootstrap.ts';
 import { buildWorker } from './build.ts';
 import { ensureServerCertificate, fingerprintOf } from './certificate.ts';
 import { startFront } from './front.ts';
@@ -74,6 +75,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     const access = { url: `http://127.0.0.1:${databasePort}`, authToken: secrets.databaseToken };
     await applyMigrations(access, inRepository('migrations'));
     for (const client of options.trust ?? []) await trustClient(access, client.name, client.certificate);
+    const server = { fingerprint: fingerprintOf(pair.certificate), addresses: options.addresses };
+    await ensureBootstrapToken(access, dir, server);
 
     const runtime = await superviseWorker(
       {

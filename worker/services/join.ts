@@ -1,17 +1,18 @@
 /** A host becomes a member by its token (design 5). */
 import { AppError, badRequest, conflict, forbidden } from '#protocol/errors.ts';
-import type { JoinRequest } from '#protocol/join.ts';
+import type { JoinPlan, JoinPlanRequest, JoinRequest } from '#protocol/join.ts';
 import type { Config } from '#worker/domain/config.ts';
 import { checkNetworkConfig, isNetworkMemberKey, mergeNetworkConfig } from '#worker/domain/network-config.ts';
 import { checkPoolConfig, isPoolMemberKey } from '#worker/domain/pool-config.ts';
 import { pickSubnets } from '#worker/domain/subnets.ts';
 import { sha256Hex } from '#worker/lib/crypto.ts';
 import { type Admission, admitMember } from '#worker/state/join.ts';
-import { findMember } from '#worker/state/members.ts';
+import { findMember, listMembers } from '#worker/state/members.ts';
 import { listNetworks } from '#worker/state/networks.ts';
 import { listPools } from '#worker/state/pools.ts';
 import { findToken, type TokenRow } from '#worker/state/tokens.ts';
 import { spread } from './changes.ts';
+import { questionsFor } from './cluster.ts';
 import type { Context } from './context.ts';
 
 type Join = Pick<
@@ -46,12 +47,34 @@ export async function consumeJoinToken(ctx: Context, join: Join): Promise<{ memb
   return { member: token.name };
 }
 
-async function isRepeat(ctx: Context, token: TokenRow, join: Join): Promise<boolean> {
+/**
+ * What a join with this token would bring the host, for the one who holds it. Uses nothing up; refuses as the join itself
+ * would, so that a host that cannot join learns it before anything is changed there.
+ */
+export async function planJoin(ctx: Context, request: JoinPlanRequest): Promise<JoinPlan> {
+  const token = await findToken(ctx.db, 'join', await sha256Hex(request.secret));
+  if (token === undefined) throw forbidden(UNKNOWN);
+  const joined = await isRepeat(ctx, token, request);
+  if (!joined) await checkToken(ctx, token, request);
+  const [members, pools, networks] = await Promise.all([listMembers(ctx.db), listPools(ctx.db), listNetworks(ctx.db)]);
+  const made = ({ status }: { status: string }) => status === 'Created';
+  return {
+    joined,
+    members: members.length,
+    pools: pools.filter(made).map(({ name, driver, config }) => ({ name, driver, config })),
+    networks: networks.filter(made).map(({ name, type, config }) => ({ name, type, config })),
+    memberConfig: questionsFor(pools, networks),
+  };
+}
+
+type Presented = Pick<JoinRequest, 'serverName' | 'publicKey'>;
+
+async function isRepeat(ctx: Context, token: TokenRow, join: Presented): Promise<boolean> {
   if (token.usedAt === null || token.usedBy !== join.publicKey || token.name !== join.serverName) return false;
   return (await findMember(ctx.db, token.name))?.publicKey === join.publicKey;
 }
 
-async function checkToken(ctx: Context, token: TokenRow & { running: boolean }, join: Join): Promise<void> {
+async function checkToken(ctx: Context, token: TokenRow & { running: boolean }, join: Presented): Promise<void> {
   if (token.usedAt !== null) throw forbidden(UNKNOWN);
   if (token.expiresAt !== null && token.expiresAt <= ctx.now()) {
     throw forbidden(`The join token for member "${token.name}" has expired`);

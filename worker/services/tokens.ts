@@ -31,7 +31,7 @@ import { serverFingerprint } from './server-certificate.ts';
 export const SECRET_NOT_KEPT = 'shown-once';
 
 /** LXD's default for `cluster.join_token_expiry`. */
-const JOIN_LIFE = '3H';
+export const JOIN_LIFE = '3H';
 
 /** A join token for `name`. An earlier one for the same name is cancelled. Throws 400 or 409 for a name that cannot join. */
 export async function issueJoinToken(ctx: Authorized, name: string): Promise<ApiOperation> {

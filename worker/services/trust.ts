@@ -1,14 +1,17 @@
 /** How an untrusted TLS client gets trusted: by a certificate token or the trust password (lxd-api 8.1, 8.2). */
 import { z } from 'zod';
 import type { CertificatesPost } from '#protocol/api/certificate.ts';
-import { AppError, badRequest, forbidden } from '#protocol/errors.ts';
+import { AppError, badRequest, conflict, forbidden } from '#protocol/errors.ts';
+import { checkMemberName } from '#protocol/names.ts';
 import { TRUST_PASSWORD } from '#worker/domain/server-config.ts';
 import { sha256Hex, verifyPassword } from '#worker/lib/crypto.ts';
 import { certificateName, derToPem, fingerprintOf } from '#worker/lib/x509.ts';
+import { findCertificate } from '#worker/state/certificates.ts';
 import { findServerConfig } from '#worker/state/config.ts';
+import { findMember } from '#worker/state/members.ts';
 import { findToken } from '#worker/state/tokens.ts';
 import { trustByToken } from '#worker/state/trust.ts';
-import { addToTrust, alreadyTrusted, certificateUrl, readCertificate } from './certificates.ts';
+import { addToTrust, alreadyTrusted, certificateUrl, distrust, readCertificate } from './certificates.ts';
 import { lifecycle, spread } from './changes.ts';
 import type { Authorized } from './context.ts';
 import { limitAttempts } from './trust-attempts.ts';
@@ -37,10 +40,10 @@ export async function trustPeer(
   return limitAttempts(ctx, ctx.principal.address, async () => {
     const token = parseToken(proof);
     if (token?.client_name !== undefined) return trustWithToken(ctx, der, token.secret);
-    // Hosts join by their agent, never by a trusted certificate.
-    if (token?.server_name !== undefined) throw forbidden('No matching cluster join operation found');
+    if (token?.server_name !== undefined) return trustJoiningServer(ctx, der, await joinerOf(ctx, token.secret));
     const stored = await findServerConfig(ctx.db, TRUST_PASSWORD);
     if (stored === undefined || !(await verifyPassword(proof, stored))) throw forbidden();
+    if (request.type === 'server') return trustJoiningServer(ctx, der, request.name);
     if (request.type !== '' && request.type !== 'client') throw badRequest(`Unknown request type ${request.type}`);
     return addToTrust(ctx, der, { name: request.name, type: 'client', restricted: false, projects: [] });
   });
@@ -69,6 +72,32 @@ async function trustWithToken(ctx: Authorized, der: Uint8Array, secret: string):
     throw error instanceof AppError && error.code === 'conflict' ? alreadyTrusted() : error;
   }
   return fingerprint;
+}
+
+/**
+ * What `lxd init` does ahead of a join: its certificate may then look at the cluster, and be turned into a join token for
+ * this one name (`join-token.ts`). It is no administrator, and goes when the member is there.
+ */
+async function trustJoiningServer(ctx: Authorized, der: Uint8Array, name: string): Promise<string> {
+  const refusal = checkMemberName(name);
+  if (refusal !== null) throw badRequest(refusal);
+  if ((await findMember(ctx.db, name)) !== undefined) {
+    throw conflict(`The cluster already has a member with name: ${name}`);
+  }
+  const earlier = await findCertificate(ctx.db, await fingerprintOf(der));
+  // A host that tries again, perhaps by another name.
+  if (earlier?.type === 'server') await distrust(ctx, earlier);
+  return addToTrust(ctx, der, { name, type: 'server', restricted: true, projects: [] });
+}
+
+/** Whom a join token that is still good is for; it stays good, the join itself uses it up. */
+async function joinerOf(ctx: Authorized, secret: string): Promise<string> {
+  const token = await findToken(ctx.db, 'join', await sha256Hex(secret));
+  const expired = token?.expiresAt != null && token.expiresAt <= ctx.now();
+  if (token === undefined || !token.running || token.usedAt !== null || expired) {
+    throw forbidden('No matching cluster join operation found');
+  }
+  return token.name;
 }
 
 /** Null for what is no token: then it is a password. */

@@ -62,6 +62,8 @@ export async function admitMember(db: Db, admission: Admission): Promise<Followu
     plan.write(
       sql`update operations set status = ${SUCCESS}, updated_at = ${now} where id = ${operationId} and ${guard}`,
     );
+    // What the host was trusted by until it had a key of its own.
+    plan.write(sql`delete from certificates where type = 'server' and name = ${member} and ${guard}`);
     plan.report(operationId);
   });
   return { ...followup, admitted: followup.events.length > 0 };

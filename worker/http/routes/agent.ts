@@ -3,15 +3,25 @@
  * (`{error: {code, message}}`). The link proves its member by the handshake, the join by its token, the rest by the session.
  */
 import type { Context as HonoContext } from 'hono';
-import { ZodError } from 'zod';
+import { ZodError, type z } from 'zod';
 import { AppError, badRequest, forbidden, notFound, toWireError } from '#protocol/errors.ts';
-import { type JoinAnswer, JoinRequest, joinPayload } from '#protocol/join.ts';
+import {
+  type JoinAnswer,
+  type JoinPlan,
+  JoinPlanRequest,
+  JoinRequest,
+  type JoinToken,
+  JoinTokenRequest,
+  joinPayload,
+} from '#protocol/join.ts';
 import { checkMemberName, isFingerprint } from '#protocol/names.ts';
 import { verifyEd25519 } from '#worker/lib/ed25519.ts';
 import { bearerToken, verifySession } from '#worker/lib/session.ts';
 import { openImagePart } from '#worker/services/image-content.ts';
-import { consumeJoinToken } from '#worker/services/join.ts';
+import { consumeJoinToken, planJoin } from '#worker/services/join.ts';
+import { exchangeForJoinToken } from '#worker/services/join-token.ts';
 import { serverFingerprint } from '#worker/services/server-certificate.ts';
+import { authenticate } from '../auth.ts';
 import { type AppBindings, buildContext } from '../context.ts';
 import type { App } from '../route.ts';
 
@@ -27,6 +37,8 @@ export function agentRoutes(app: App): void {
   app.post('/agent/stream/:id/outcome', guarded(connectStream));
   app.get('/agent/images/:fingerprint/:part', guarded(sendImagePart));
   app.post('/agent/join', guarded(join));
+  app.post('/agent/join/plan', guarded(plan));
+  app.post('/agent/join/token', guarded(exchange));
 }
 
 /** Errors become their status and wire form; anything unexpected is logged and blank. */
@@ -69,15 +81,42 @@ const sendImagePart: Handler = async (c) => {
   });
 };
 
-const join: Handler = async (c) => {
+async function readBody<T extends z.ZodType>(c: HonoContext<AppBindings>, schema: T): Promise<z.infer<T>> {
   const text = await c.req.text();
   if (text.length > JOIN_LIMIT_BYTES) throw new AppError('too_large', 'The request is too large');
-  const request = JoinRequest.parse(JSON.parse(text || 'null'));
-  const ctx = buildContext(c);
-  const expected = await serverFingerprint(ctx.vars);
-  if (expected !== null && expected !== request.fingerprint) {
+  try {
+    return schema.parse(JSON.parse(text || 'null'));
+  } catch (error) {
+    throw error instanceof SyntaxError ? badRequest('The request is not JSON', error) : error;
+  }
+}
+
+async function checkSeen(c: HonoContext<AppBindings>, fingerprint: string): Promise<void> {
+  const expected = await serverFingerprint(buildContext(c).vars);
+  if (expected !== null && expected !== fingerprint) {
     throw forbidden('The certificate that the joining host saw is not this cluster’s');
   }
+}
+
+const plan: Handler = async (c) => {
+  const request = await readBody(c, JoinPlanRequest);
+  await checkSeen(c, request.fingerprint);
+  return Response.json((await planJoin(buildContext(c), request)) satisfies JoinPlan);
+};
+
+const exchange: Handler = async (c) => {
+  const request = await readBody(c, JoinTokenRequest);
+  const ctx = buildContext(c);
+  const { principal, peer } = await authenticate(c.req.raw, c.env, ctx);
+  // What the caller shows instead of its name is judged by the service: nothing else of it counts.
+  const token = await exchangeForJoinToken({ ...ctx, principal }, request, peer?.fingerprint ?? null);
+  return Response.json(token satisfies JoinToken);
+};
+
+const join: Handler = async (c) => {
+  const request = await readBody(c, JoinRequest);
+  const ctx = buildContext(c);
+  await checkSeen(c, request.fingerprint);
   if (!(await verifyEd25519(request.publicKey, request.signature, joinPayload(request)))) {
     throw forbidden('The signature does not fit the public key');
   }
