@@ -1,7 +1,7 @@
 /**
  * Regular expressions for filters, matched in time linear in the text whatever the pattern: patterns come from callers, and
  * the engine of JavaScript can be made to backtrack for years. The syntax is the part of Go's that list filters use:
- * literals, `.`, classes, `\d \w \s`, groups, `|`, `* + ? {n,m}`, `^`, `$`. Case is ignored.
+ * literals, `.`, classes, `\d \w \s`, groups, `|`, `* + ? {n,m}`, `^`, `$`. Case is ignored unless asked for.
  */
 
 type Test = (char: string) => boolean;
@@ -28,17 +28,17 @@ class Unsupported extends Error {}
 
 const CLASSES: Record<string, Test> = {
   d: (char) => /[0-9]/.test(char),
-  w: (char) => /[0-9a-z_]/.test(char),
+  w: (char) => /[0-9A-Za-z_]/.test(char),
   s: (char) => /\s/.test(char),
 };
 
-const literal = (wanted: string): Test => {
-  const lower = wanted.toLowerCase();
-  return (char) => char === lower;
+const literal = (wanted: string, matchCase: boolean): Test => {
+  const same = matchCase ? wanted : wanted.toLowerCase();
+  return (char) => char === same;
 };
 
 /** Recursive descent over one pattern; throws `Unsupported` for anything outside the subset. */
-function parse(pattern: string): Node {
+function parse(pattern: string, matchCase: boolean): Node {
   let at = 0;
   const peek = () => pattern[at];
   const fail = (): never => {
@@ -49,7 +49,7 @@ function parse(pattern: string): Node {
     const char = pattern[at++] ?? fail();
     const named = CLASSES[char.toLowerCase()];
     if (named) return char === char.toLowerCase() ? named : (c) => !named(c);
-    return /[A-Za-z0-9]/.test(char) ? fail() : literal(char);
+    return /[A-Za-z0-9]/.test(char) ? fail() : literal(char, matchCase);
   }
 
   function charClass(): Test {
@@ -65,8 +65,8 @@ function parse(pattern: string): Node {
         if (high === '\\' || high < char) fail();
         at += 2;
         const inside = (c: string) => c >= char && c <= high;
-        tests.push((c) => inside(c) || inside(c.toUpperCase()));
-      } else tests.push(literal(char));
+        tests.push((c) => inside(c) || (!matchCase && inside(c.toUpperCase())));
+      } else tests.push(literal(char, matchCase));
     }
     at++;
     return (char) => tests.some((test) => test(char)) !== negated;
@@ -80,7 +80,7 @@ function parse(pattern: string): Node {
     if (char === '[') return { kind: 'char', test: charClass() };
     if (char === '\\') return { kind: 'char', test: escaped() };
     if ('*+?{)'.includes(char)) return fail();
-    if (char !== '(') return { kind: 'char', test: literal(char) };
+    if (char !== '(') return { kind: 'char', test: literal(char, matchCase) };
     if (peek() === '?') {
       if (pattern.slice(at, at + 2) !== '?:') fail();
       at += 2;
@@ -208,17 +208,20 @@ function follow(program: readonly Instruction[], pc: number, position: Position,
  * Compiles a pattern to a test of whether it occurs in a text. Null for a pattern outside the subset: the caller then
  * compares as text.
  */
-export function compileLinear(pattern: string): ((text: string) => boolean) | null {
+export function compileLinear(
+  pattern: string,
+  { matchCase = false }: { matchCase?: boolean } = {},
+): ((text: string) => boolean) | null {
   const program: Instruction[] = [];
   try {
-    emit(program, parse(pattern));
+    emit(program, parse(pattern, matchCase));
   } catch (error) {
     if (error instanceof Unsupported) return null;
     throw error;
   }
   program.push({ op: 'match' });
   return (text) => {
-    const chars = text.toLowerCase();
+    const chars = matchCase ? text : text.toLowerCase();
     let current = newPosition();
     for (let at = 0; at <= chars.length; at++) {
       if (follow(program, 0, current, at === 0, at === chars.length)) return true;

@@ -1,5 +1,5 @@
 /** A real database with one small cluster in it, and objects that note what they were asked. */
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createClient } from '@libsql/client';
@@ -155,8 +155,13 @@ const fill = (db: Db) =>
 export async function openWorld(): Promise<World> {
   const directory = await mkdtemp(join(tmpdir(), 'longshore-instances-'));
   const client = createClient({ url: `file:${join(directory, 'db')}` });
-  const migration = await readFile(new URL('../../../migrations/0000_init.sql', import.meta.url), 'utf8');
-  await client.batch(migration.split('--> statement-breakpoint'), 'write');
+  const migrations = new URL('../../../migrations/', import.meta.url);
+  // The seed's rows would be in the way of this world's own.
+  const files = (await readdir(migrations)).filter((file) => /^\d+_(?!seed).*\.sql$/.test(file)).sort();
+  for (const file of files) {
+    const migration = await readFile(new URL(file, migrations), 'utf8');
+    await client.batch(migration.split('--> statement-breakpoint'), 'write');
+  }
   let trips = 0;
   const counting = new Proxy(client, {
     get(target, property) {
