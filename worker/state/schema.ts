@@ -85,6 +85,25 @@ export const members = sqliteTable(
   (t) => [uniqueIndex('members_public_key').on(t.publicKey)],
 );
 
+/**
+ * Keys under a name that they do not have here any more. Of a renamed member, so that its agent learns the new name; of a
+ * removed one, so that it is told why it is refused, and is not taken for whoever has the name now.
+ */
+export const formerMembers = sqliteTable(
+  'former_members',
+  {
+    name: text('name').notNull(),
+    publicKey: text('public_key').notNull(),
+    kind: text('kind', { enum: ['renamed', 'removed'] }).notNull(),
+    /** Removed while nothing was there: the host may take away what it made for the cluster. */
+    cleanUp: integer('clean_up', { mode: 'boolean' }).notNull().default(false),
+    since: text('since').notNull(),
+    /** When its agent was told. */
+    learnedAt: text('learned_at'),
+  },
+  (t) => [primaryKey({ columns: [t.name, t.publicKey] }), index('former_members_key').on(t.publicKey)],
+);
+
 export const clusterGroups = sqliteTable('cluster_groups', {
   name: text('name').primaryKey(),
   description: text('description').notNull().default(''),
@@ -226,10 +245,7 @@ export const storageVolumes = sqliteTable(
     status: text('status', { enum: ['Pending', 'Created'] }).notNull(),
     createdAt: text('created_at').notNull(),
   },
-  (t) => [
-    primaryKey({ columns: [t.pool, t.project, t.name, t.member] }),
-    index('storage_volumes_member').on(t.member),
-  ],
+  (t) => [primaryKey({ columns: [t.pool, t.project, t.name, t.member] }), index('storage_volumes_member').on(t.member)],
 );
 
 export const networks = sqliteTable('networks', {
