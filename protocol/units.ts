@@ -33,6 +33,13 @@ export function parseMemoryBytes(text: string, totalBytes: number): number | nul
   return parseSizeBytes(text);
 }
 
+/** For people: `formatBytes(1610612736)` is `1.50GiB`, as LXD's clients write sizes. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];
+  const power = bytes < 1024 ? 0 : Math.min(units.length - 1, Math.floor(Math.log2(bytes) / 10));
+  return power === 0 ? `${Math.round(bytes)}B` : `${(bytes / 1024 ** power).toFixed(2)}${units[power]}`;
+}
+
 /** LXD's booleans, in any case: true/1/yes/on, false/0/no/off. */
 export function parseBool(text: string): boolean | null {
   const value = text.toLowerCase();

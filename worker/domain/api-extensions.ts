@@ -66,4 +66,5 @@ export const API_EXTENSIONS: readonly string[] = [
   'remote_token_expiry',
   'profiles_all_projects',
   'operations_get_query_all_projects',
+  'longshore_placement',
 ];

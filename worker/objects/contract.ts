@@ -36,13 +36,17 @@ export interface Rejection {
 
 export interface Placement {
   member: string;
-  scores: { member: string; score: number }[];
+  strategy: 'spread' | 'pack';
+  /** Best first, with what each score is made of. */
+  scores: { member: string; score: number; parts: Record<string, number> }[];
   rejections: Rejection[];
 }
 
 export interface MemberPresence {
   member: string;
   online: boolean;
+  /** Connected, but its agent is too old to be given commands. */
+  blocked?: boolean;
   load: HostLoad | null;
 }
 

@@ -95,13 +95,15 @@ export class Placer {
     );
     const members = snapshot.members.map((member) => toPlacementMember(member, request, counting, presence));
     const { target, architecture, pool, networks, memoryBytes } = request;
-    const result = place({ members, target, architecture, pool, networks, memoryBytes });
+    const { policy } = snapshot;
+    const result = place({ members, policy, target, architecture, pool, networks, memoryBytes });
     if (!result.ok) return { ok: false, error: { code: result.code, message: result.message } };
-    const { member, scores, rejections } = result;
+    const { member, rejections } = result;
+    const scores = result.scores.map(({ parts, ...score }) => ({ ...score, parts: { ...parts } }));
     const sinceMs = this.#deps.nowMs();
     const reservation = { instanceId: request.instanceId, member, memoryBytes, sinceMs, settled: false };
     this.#reservations.set(request.instanceId, reservation);
-    return { ok: true, placement: { member, scores, rejections } };
+    return { ok: true, placement: { member, strategy: policy.strategy, scores, rejections } };
   }
 }
 
@@ -118,6 +120,7 @@ function toPlacementMember(
     ...member,
     // Without a word from Links (it has just started) the database knows: the command would wait for the member.
     online: there?.online ?? member.online,
+    blocked: there?.blocked ?? member.blocked,
     load: there?.load ?? null,
     instances: member.instances + own.length,
     reservedBytes: member.reservedBytes + reserved,

@@ -20,8 +20,10 @@ import {
   touchImage,
 } from '#worker/state/instance-queries.ts';
 import { instanceResources } from '#worker/state/instance-urls.ts';
+import { insertPlacement } from '#worker/state/placement.ts';
 import { toPoolSpec } from '#worker/state/pools.ts';
 import type { Authorized } from './context.ts';
+import { placementNote } from './instance-placement.ts';
 import { parseImageQuery } from './instance-source.ts';
 import { memoryBytesOf, toImageSource, toInstanceSpec, toNetworkSpecs } from './instance-spec.ts';
 import {
@@ -181,12 +183,14 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
         class: 'task',
         description: 'Creating instance',
         resources: instanceResources(project, asked.name),
-        // Kept to explain the choice later (`getPlacement`).
-        metadata: { placement: { instanceId: draft.id, ...placement } },
         mayCancel: true,
         location: member,
       },
-      writes: [insertInstance(ctx.db, row), ...(image ? [touchImage(ctx.db, image, ctx.now())] : [])],
+      writes: [
+        insertInstance(ctx.db, row),
+        insertPlacement(ctx.db, placementNote({ instanceId: draft.id, target }, placement, draft.createdAt)),
+        ...(image ? [touchImage(ctx.db, image, ctx.now())] : []),
+      ],
       commands: [
         {
           member,

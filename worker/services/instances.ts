@@ -1,12 +1,10 @@
 /** Looking at instances: lists, one, its state. Lists answer from what members reported; nothing fans out. */
-import { z } from 'zod';
+import { type ApiInstanceState, renderState } from '#protocol/api/instance-state.ts';
 import { AppError, badRequest, forbidden, notFound, unavailable } from '#protocol/errors.ts';
 import { isTrue } from '#protocol/units.ts';
 import type { Config } from '#worker/domain/config.ts';
 import { type Filter, matchesFilter, parseFilter } from '#worker/domain/filter.ts';
-import type { Placement } from '#worker/objects/contract.ts';
 import {
-  findPlacement,
   type InstanceList,
   type InstanceRow,
   type LoadedInstance,
@@ -18,12 +16,10 @@ import type { Authorized } from './context.ts';
 import {
   type ApiInstance,
   type ApiInstanceFull,
-  type ApiInstanceState,
   mergeProfiles,
   type ProfileBase,
   renderInstance,
   renderInstanceFull,
-  renderState,
   shownStatus,
 } from './instance-render.ts';
 
@@ -161,20 +157,6 @@ export const isRestricted = (ctx: Authorized): boolean => ctx.principal.projects
 /** Throws `forbidden` with the text of a refusal, if there is one. */
 export function forbid(refusal: string | null): void {
   if (refusal !== null) throw forbidden(refusal);
-}
-
-const PlacementNote = z.object({
-  member: z.string(),
-  scores: z.array(z.object({ member: z.string(), score: z.number() })),
-  rejections: z.array(z.object({ member: z.string(), reason: z.string() })),
-});
-
-/** Why the instance was put where it is. Throws `not_found` once the operation that created it is forgotten. */
-export async function getPlacement(ctx: Authorized, project: string, name: string): Promise<Placement> {
-  const { row } = await getInstance(ctx, project, name);
-  const note = PlacementNote.safeParse(await findPlacement(ctx.db, row.id));
-  if (!note.success) throw notFound('Instance placement');
-  return note.data;
 }
 
 /** Image metadata as `metadata.yaml` has it, from what the instance kept of its image. */

@@ -16,7 +16,6 @@ import {
   members,
   networkMembers,
   networks,
-  operations,
   profiles,
   projects,
   storagePoolMembers,
@@ -323,17 +322,3 @@ export const touchImage = (db: Db, image: Pick<ImageRow, 'project' | 'fingerprin
     .update(images)
     .set({ lastUsedAt: now })
     .where(and(eq(images.project, image.project), eq(images.fingerprint, image.fingerprint)));
-
-/** What the operation that created the instance noted of its placement; undefined once that operation is forgotten. */
-export async function findPlacement(db: Db, instanceId: string): Promise<unknown> {
-  const placement = sql<string | null>`json_extract(${operations.metadata}, '$.placement')`;
-  const rows = await guardDb(() =>
-    db
-      .select({ placement })
-      .from(operations)
-      .where(sql`json_extract(${operations.metadata}, '$.placement.instanceId') = ${instanceId}`)
-      .limit(1),
-  );
-  const text = rows[0]?.placement;
-  return typeof text === 'string' ? JSON.parse(text) : undefined;
-}

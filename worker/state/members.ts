@@ -12,6 +12,12 @@ import { OFFLINE_WARNING, resolveStatement, warningStatement } from './warnings.
 export type MemberRow = typeof members.$inferSelect;
 export type NewMember = typeof members.$inferInsert;
 
+/** `statusReason` of a member whose agent is connected but too old to be given work: for the cluster it counts as offline. */
+export const BLOCKED_REASON = 'blocked: the agent is too old';
+
+export const isBlocked = (row: Pick<MemberRow, 'online' | 'statusReason'>): boolean =>
+  !row.online && row.statusReason === BLOCKED_REASON;
+
 export const memberUrl = (name: string): string => `/1.0/cluster/members/${encodeURIComponent(name)}`;
 
 /** Members are nobody's project. */

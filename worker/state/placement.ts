@@ -1,14 +1,26 @@
 /** What placement looks at, read in one round trip and at one moment. */
-import { and, count, eq, inArray, sql, sum } from 'drizzle-orm';
-import { type Db, guardDb } from './db.ts';
-import { commands, instances, members, networkMembers, storagePoolMembers } from './schema.ts';
+import { and, count, eq, inArray, like, sql, sum } from 'drizzle-orm';
+import { type PlacementPolicy, placementPolicy } from '#worker/domain/placement-policy.ts';
+import { type Db, guardDb, type Write } from './db.ts';
+import { isBlocked } from './members.ts';
+import {
+  commands,
+  instancePlacements,
+  instances,
+  members,
+  networkMembers,
+  serverConfig,
+  storagePoolMembers,
+} from './schema.ts';
 
 export interface PlacementSnapshot {
   members: {
     name: string;
     online: boolean;
+    blocked: boolean;
     evacuated: boolean;
     architecture: string;
+    failureDomain: string;
     groups: string[];
     config: Record<string, string>;
     memoryTotalBytes: number;
@@ -24,11 +36,12 @@ export interface PlacementSnapshot {
   }[];
   /** Those of the reserved instances whose rows are in the counts above. */
   counted: string[];
+  policy: PlacementPolicy;
 }
 
 /** Reads it; `reserved` are the instances that reservations stand for. */
 export async function readPlacement(db: Db, reserved: readonly string[]): Promise<PlacementSnapshot> {
-  const [hosts, counts, creating, pools, networks, images, counted] = await guardDb(() =>
+  const [hosts, counts, creating, pools, networks, images, counted, settings] = await guardDb(() =>
     db.batch([
       db.select().from(members),
       db
@@ -59,17 +72,21 @@ export async function readPlacement(db: Db, reserved: readonly string[]): Promis
         .select({ id: instances.id })
         .from(instances)
         .where(inArray(instances.id, [...reserved])),
+      db.select().from(serverConfig).where(like(serverConfig.key, 'placement.%')),
     ]),
   );
   const namesOn = (rows: { member: string; name: string | null }[], member: string) =>
     rows.flatMap((row) => (row.member === member && row.name !== null ? [row.name] : []));
   return {
     counted: counted.map(({ id }) => id),
+    policy: placementPolicy(Object.fromEntries(settings.map(({ key, value }) => [key, value]))),
     members: hosts.map((host) => ({
       name: host.name,
       online: host.online,
+      blocked: isBlocked(host),
       evacuated: host.state === 'Evacuated',
       architecture: host.architecture,
+      failureDomain: host.failureDomain,
       groups: host.groups,
       config: host.config,
       memoryTotalBytes: host.resources.memoryTotalBytes,
@@ -82,4 +99,17 @@ export async function readPlacement(db: Db, reserved: readonly string[]): Promis
       images: namesOn(images, host.name),
     })),
   };
+}
+
+export type PlacementNote = typeof instancePlacements.$inferSelect;
+
+/** A write for the batch that creates the instance: why it is where it is. */
+export const insertPlacement = (db: Db, note: PlacementNote) =>
+  db.insert(instancePlacements).values(note) satisfies Write;
+
+/** Undefined for instances that were not placed (made before there were such notes). */
+export async function findPlacement(db: Db, instanceId: string): Promise<PlacementNote | undefined> {
+  return await guardDb(() =>
+    db.select().from(instancePlacements).where(eq(instancePlacements.instanceId, instanceId)).get(),
+  );
 }

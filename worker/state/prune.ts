@@ -23,6 +23,8 @@ export async function deleteFinished(db: Db, limits: PruneLimits): Promise<void>
     db.run(sql`delete from tokens where operation_id in (${over})`),
     db.run(sql`delete from operations where status >= ${FINAL_FROM} and updated_at < ${operationsBefore}
       and not exists (select 1 from commands where operation_id = operations.id and status = 'waiting')`),
+    db.run(sql`delete from instance_placements where not exists
+      (select 1 from instances where id = instance_placements.instance_id)`),
     db.run(sql`delete from events where timestamp < ${eventsBefore}`),
     db.run(sql`delete from warnings where status = 'resolved' and last_seen_at < ${warningsBefore}`),
   ]);

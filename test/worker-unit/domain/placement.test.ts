@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type PlacementInput, type PlacementMember, place } from '#worker/domain/placement.ts';
+import { DEFAULT_POLICY, placementPolicy } from '#worker/domain/placement-policy.ts';
+import { checkServerConfig } from '#worker/domain/server-config.ts';
 
 const GIB = 2 ** 30;
 
@@ -8,8 +10,10 @@ function member(name: string, fields: Partial<PlacementMember> = {}): PlacementM
   return {
     name,
     online: true,
+    blocked: false,
     evacuated: false,
     architecture: 'x86_64',
+    failureDomain: 'default',
     groups: ['default'],
     config: {},
     load: { memoryTotalBytes: 8 * GIB, memoryAvailableBytes: 6 * GIB, cpuCount: 4, cpuLoad: 0.2 },
@@ -27,6 +31,7 @@ function member(name: string, fields: Partial<PlacementMember> = {}): PlacementM
 
 const input = (members: PlacementMember[], fields: Partial<PlacementInput> = {}): PlacementInput => ({
   members,
+  policy: DEFAULT_POLICY,
   target: null,
   architecture: 'x86_64',
   pool: 'local',
@@ -48,11 +53,11 @@ const chosen = (members: PlacementMember[], fields: Partial<PlacementInput> = {}
 };
 
 /** Launches one after another, each counted where it went. */
-function launch(members: PlacementMember[], times: number): string[] {
+function launch(members: PlacementMember[], times: number, fields: Partial<PlacementInput> = {}): string[] {
   const names: string[] = [];
   let now = members;
   for (let i = 0; i < times; i += 1) {
-    const name = chosen(now);
+    const name = chosen(now, fields);
     names.push(name);
     now = now.map((m) => (m.name === name ? { ...m, instances: m.instances + 1 } : m));
   }
@@ -107,8 +112,13 @@ describe('placement', () => {
       { config: { 'scheduler.instance': 'group' } },
       'it takes instances only by group (scheduler.instance=group)',
     ],
-    ['out of memory', { load: load(0, 0.3) }, 'it has too little free memory'],
-    ['overcommitted', { reservedBytes: 11.7 * GIB }, 'its memory is promised to other instances'],
+    ['out of memory', { load: load(0, 0.3) }, 'it has too little free memory (0B)'],
+    [
+      'overcommitted',
+      { reservedBytes: 11.7 * GIB },
+      'its memory is promised to other instances (11.70GiB with this one, at most 11.40GiB)',
+    ],
+    ['of an agent too old', { blocked: true, online: false }, 'its agent is too old'],
   ])('passes over a member that is %s, and says so', (_what, fields, reason) => {
     const result = place(input([member('a', fields), member('b', { instances: 9 })]));
     expect(result).toMatchObject({ ok: true, member: 'b', rejections: [{ member: 'a', reason }] });
@@ -130,6 +140,79 @@ describe('placement', () => {
     ['an empty group', '@none', {}, 'unavailable'],
   ] as const)('with %s as target: %s %o → %s', (_what, target, fields, expected) => {
     expect(chosen([member('a'), member('b', fields)], { target })).toBe(expected);
+  });
+
+  it('packs when told so: one member until it is full, then the next', () => {
+    const policy = placementPolicy({ 'placement.strategy': 'pack', 'placement.memory_overcommit': '1' });
+    const full = member('b', { reservedBytes: 7 * GIB, instances: 7 });
+    const members = [member('a'), full];
+    expect(launch(members, 3, { policy })).toEqual(['b', 'b', 'b']);
+    expect(launch(members, 3, { policy, memoryBytes: GIB })).toEqual(['a', 'a', 'a']);
+  });
+
+  it('packs nothing on a busy member', () => {
+    const policy = placementPolicy({ 'placement.strategy': 'pack' });
+    expect(chosen([member('a', { load: load(8), instances: 9 }), member('b')], { policy })).toBe('b');
+  });
+
+  it('alternates between failure domains while members stay even', () => {
+    const domains = { a: 'east', b: 'east', c: 'east', d: 'west' };
+    const members = Object.entries(domains).map(([name, failureDomain]) => member(name, { failureDomain }));
+    const went = launch(members, 8);
+    expect(went.slice(0, 2).map((name) => domains[name as keyof typeof domains])).toEqual(['east', 'west']);
+    expect(went.sort()).toEqual(['a', 'a', 'b', 'b', 'c', 'c', 'd', 'd']);
+  });
+
+  it('looks at no failure domain when told so', () => {
+    const policy = placementPolicy({ 'placement.failure_domains': 'false' });
+    const members = ['a', 'b', 'c'].map((name) => member(name, { failureDomain: name === 'c' ? 'west' : 'east' }));
+    expect(launch(members, 2, { policy })).toEqual(['a', 'b']);
+  });
+
+  it('keeps back what the operator reserves, by size or share', () => {
+    const reserve = (value: string) => placementPolicy({ 'placement.reserve_memory': value });
+    const members = [member('a', { load: load(0, 4) })];
+    expect(chosen(members, { policy: reserve('3GiB') })).toBe('a');
+    expect(chosen(members, { policy: reserve('4GiB') })).toBe('unavailable');
+    expect(chosen(members, { policy: reserve('49%') })).toBe('unavailable');
+  });
+
+  it('shows what a score is made of', () => {
+    const result = place(input([member('a', { instances: 2, hasImage: true }), member('b', { load: load(8) })]));
+    expect(result).toMatchObject({
+      ok: true,
+      scores: [
+        { member: 'a', parts: { memory: 30, cpu: 40, instances: -50, image: 0.5, failureDomain: 0, busy: 0 } },
+        { member: 'b', parts: { cpu: 0, busy: -1_000_000 } },
+      ],
+    });
+  });
+
+  it('says why no member can take it, member by member', () => {
+    const result = place(input([member('a', { online: false }), member('b', { architecture: 'aarch64' })]));
+    const message = 'No suitable cluster member (a: it is offline; b: its architecture is aarch64)';
+    expect(result).toMatchObject({ ok: false, code: 'unavailable', message });
+  });
+
+  it.each([
+    ['placement.strategy', 'random', 'Invalid value "random" (not one of [spread pack])'],
+    ['placement.memory_overcommit', 'much', 'invalid ratio'],
+    ['placement.memory_overcommit', '0', 'Value must be between 0.1 and 100'],
+    ['placement.reserve_memory', '5 potatoes', 'Invalid size "5 potatoes"'],
+    ['placement.reserve_memory', '101%', 'Value must be at most 100%'],
+    ['placement.failure_domains', 'perhaps', 'invalid boolean'],
+  ])('refuses %s=%s with LXD’s words', (key, value, why) => {
+    expect(checkServerConfig({ [key]: value })).toBe(`cannot set '${key}' to '${value}': ${why}`);
+  });
+
+  it.each([
+    ['placement.strategy', 'pack'],
+    ['placement.memory_overcommit', '2.5'],
+    ['placement.reserve_memory', '10%'],
+    ['placement.reserve_memory', '2GiB'],
+    ['placement.failure_domains', 'off'],
+  ])('takes %s=%s', (key, value) => {
+    expect(checkServerConfig({ [key]: value })).toBeNull();
   });
 
   const anyMember = fc

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { DEFAULT_POLICY } from '#worker/domain/placement-policy.ts';
 import type { PlacementRequest } from '#worker/objects/contract.ts';
 import { Placer, type PlacerDeps, RESERVATION_MS } from '#worker/objects/placer.ts';
 import type { PlacementSnapshot } from '#worker/state/placement.ts';
@@ -7,8 +8,10 @@ const GIB = 2 ** 30;
 const host = (name: string): PlacementSnapshot['members'][number] => ({
   name,
   online: true,
+  blocked: false,
   evacuated: false,
   architecture: 'x86_64',
+  failureDomain: 'default',
   groups: [],
   config: {},
   memoryTotalBytes: 8 * GIB,
@@ -43,7 +46,11 @@ function cluster(names: string[]) {
       reads.push(reserved);
       const counted = reserved.filter((id) => rows.has(id));
       const count = (name: string) => [...rows.values()].filter((member) => member === name).length;
-      return { counted, members: names.map((name) => ({ ...host(name), instances: count(name) })) };
+      return {
+        counted,
+        policy: DEFAULT_POLICY,
+        members: names.map((name) => ({ ...host(name), instances: count(name) })),
+      };
     },
     presence: async () => [],
     nowMs: () => clock.nowMs,
@@ -110,7 +117,7 @@ describe('the placer', () => {
     const placer = new Placer({
       read: async () => {
         if (broken) throw new Error('away');
-        return { counted: [], members: [host('a')] };
+        return { counted: [], policy: DEFAULT_POLICY, members: [host('a')] };
       },
       presence: async () => [],
       nowMs: () => 0,

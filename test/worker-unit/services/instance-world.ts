@@ -55,7 +55,9 @@ function fakeObjects(asked: Asked): Objects {
     cluster: {
       async place(request) {
         asked.placed.push(request);
-        return { member: request.target ?? 'node1', scores: [{ member: 'node1', score: 1 }], rejections: [] };
+        const parts = { cpu: 1, failureDomain: 0 };
+        const scores = [{ member: 'node1', score: 1, parts }];
+        return { member: request.target ?? 'node1', strategy: 'spread', scores, rejections: [] };
       },
       settle: async (id) => void asked.settled.push(id),
       publish: async (events) => void asked.published.push(...events),

@@ -12,9 +12,10 @@ import { AppError } from '#protocol/errors.ts';
 import { sha256Hex } from '#worker/lib/crypto.ts';
 import { createInstance } from '#worker/services/instance-create.ts';
 import { execInstance } from '#worker/services/instance-exec.ts';
+import { getPlacement } from '#worker/services/instance-placement.ts';
 import { changeAllStates, changeState, deleteInstance, renameInstance } from '#worker/services/instance-state.ts';
 import { patchInstance, putInstance } from '#worker/services/instance-update.ts';
-import { getApiInstance, getInstanceState, getPlacement, listApiInstances } from '#worker/services/instances.ts';
+import { getApiInstance, getInstanceState, listApiInstances } from '#worker/services/instances.ts';
 import { commands, instances, operations, profiles } from '#worker/state/schema.ts';
 import { FINGERPRINT, openWorld, type World } from './instance-world.ts';
 
@@ -226,9 +227,14 @@ describe('creating', () => {
   it('explains the placement', async () => {
     await create();
     expect(await getPlacement(world.ctx, 'default', 'c1')).toEqual({
+      instance: 'c1',
       member: 'node1',
-      scores: [{ member: 'node1', score: 1 }],
+      location: 'node1',
+      target: '',
+      strategy: 'spread',
+      scores: [{ member: 'node1', score: 1, parts: { cpu: 1, failure_domain: 0 } }],
       rejections: [],
+      decided_at: expect.any(String),
     });
   });
 });

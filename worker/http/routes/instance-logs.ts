@@ -1,6 +1,7 @@
 /** `/1.0/instances/<name>/logs`, and what else is only read of an instance: its image's metadata, why it is where it is. */
 import { deleteLog, listLogs, readLog } from '#worker/services/instance-logs.ts';
-import { getInstanceMetadata, getPlacement } from '#worker/services/instances.ts';
+import { getPlacement } from '#worker/services/instance-placement.ts';
+import { getInstanceMetadata } from '#worker/services/instances.ts';
 import { sync } from '../envelope.ts';
 import { etag } from '../etag.ts';
 import { type App, route } from '../route.ts';
