@@ -15,6 +15,9 @@ export interface Env {
   /** Self-hosted: sqld as a service binding, so that the Worker needs no open network. */
   DB?: Fetcher;
   LIBSQL_URL: string;
+  /** A replica of the database near by: reads that only look go there. */
+  LIBSQL_READ_URL?: string;
+  DB_READ?: Fetcher;
   LIBSQL_AUTH_TOKEN?: string;
   /** At least 32 bytes, base64: signs session tokens. */
   SIGNING_SECRET: string;

@@ -6,15 +6,17 @@ import { failure } from './envelope.ts';
 import { errorResponse } from './errors.ts';
 import { type App, newApp } from './route.ts';
 
-/** Makes the context of one request. The real one is in `context.ts`. */
-export type ContextFactory = (env: Env, requestId: string) => Context;
+/** Makes the context of one request; `looks` when it changes nothing. The real one is in `context.ts`. */
+export type ContextFactory = (env: Env, requestId: string, looks: boolean) => Context;
+
+const LOOKING = new Set(['GET', 'HEAD']);
 
 export function createBase(createContext: ContextFactory): App {
   const app = newApp();
   app.use(async (c, next) => {
     const requestId = crypto.randomUUID();
     c.set('requestId', requestId);
-    c.set('ctx', createContext(c.env, requestId));
+    c.set('ctx', createContext(c.env, requestId, LOOKING.has(c.req.method)));
     await next();
     // An upgrade's answer belongs to the runtime: its headers are not ours to change.
     if (c.res.status !== 101 && !c.res.headers.has('x-content-type-options')) {

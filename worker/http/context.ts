@@ -10,11 +10,11 @@ import type { AppBindings } from './route.ts';
 
 export type { AppBindings } from './route.ts';
 
-export function createContext(env: Env, requestId: string): Context {
+export function createContext(env: Env, requestId: string, looks: boolean): Context {
   const vars = parseVars(env);
   const log = createLogger(vars.logLevel, { requestId });
   return {
-    db: openDb(env, log),
+    db: openDb(env, log, looks),
     objects: createObjects(env, vars),
     blobs: createBlobStore(env),
     vars,

@@ -1,14 +1,16 @@
 /**
- * The database handle. Every request to libSQL has a deadline (the client has none of its own), a pure read that lost its
- * connection is tried once more, and no error leaves with SQL or parameters in its text.
+ * The database handle. A pure read that lost its connection is tried once more, and no error leaves with SQL or parameters in
+ * its text.
  */
-import { createClient, type InStatement } from '@libsql/client/web';
+import type { InStatement } from '@libsql/client/web';
 import type { BatchItem } from 'drizzle-orm/batch';
 import type { LibSQLDatabase } from 'drizzle-orm/libsql';
 import { drizzle } from 'drizzle-orm/libsql/web';
 import { AppError, conflict, unavailable } from '#protocol/errors.ts';
 import type { Logger } from '#worker/lib/log.ts';
+import { type Client, type DbEnv, openClient, positionOf, UNAVAILABLE } from './client.ts';
 import { gatherReads } from './gather.ts';
+import { type Position, preferReplica, type Reader } from './near-reader.ts';
 
 /** Wide enough for the client over HTTP and the native one that tests use. */
 export type Db = LibSQLDatabase;
@@ -16,43 +18,15 @@ export type Write = BatchItem<'sqlite'>;
 
 /** Reads are indexed and small: more than this means that the database is gone, and a client is waiting. */
 const READ_TIMEOUT_MS = 3_000;
+/** A replica that has not come as far as it should by now is behind: the primary answers sooner. */
+const NEAR_TIMEOUT_MS = 500;
 /** A write may wait for sqld's writer lock first. */
 const WRITE_TIMEOUT_MS = 5_000;
-
-/** What the database needs of `Env`: no platform types, so that this runs in Node too. */
-export interface DbEnv {
-  LIBSQL_URL: string;
-  LIBSQL_AUTH_TOKEN?: string;
-  DB?: { fetch(request: Request, init?: { signal: AbortSignal }): Promise<Response> };
-}
-
-const UNAVAILABLE = 'The database is unavailable';
-
-type Client = ReturnType<typeof createClient>;
-type Fetch = (request: Request) => Promise<Response>;
 
 const isRead = (statement: unknown): boolean => {
   const text = typeof statement === 'object' && statement !== null && 'sql' in statement ? statement.sql : statement;
   return typeof text === 'string' && /^\s*select\b/i.test(text);
 };
-
-function openClient(env: DbEnv, timeoutMs: number): Client {
-  const binding = env.DB;
-  const send: Fetch = async (request) => {
-    const signal = AbortSignal.timeout(timeoutMs);
-    try {
-      return await (binding === undefined ? fetch(request, { signal }) : binding.fetch(request, { signal }));
-    } catch (error) {
-      // Whatever kept the request from being answered: name not found, refused, cut, too slow.
-      throw unavailable(UNAVAILABLE, error);
-    }
-  };
-  return createClient({
-    url: env.LIBSQL_URL,
-    ...(env.LIBSQL_AUTH_TOKEN === undefined ? {} : { authToken: env.LIBSQL_AUTH_TOKEN }),
-    fetch: send,
-  });
-}
 
 /** Runs `attempt` again once when the connection broke. For reads only: a write may have happened. */
 async function retryRead<T>(attempt: () => Promise<T>): Promise<T> {
@@ -66,14 +40,17 @@ async function retryRead<T>(attempt: () => Promise<T>): Promise<T> {
 
 /**
  * Opens the database for one request or event; costs nothing until the first statement. `log` is told of every write by
- * how many statements it has, so that what an action costs can be counted.
+ * how many statements it has, so that what an action costs can be counted. With `near`, reads come from the replica, if one
+ * is configured: for what only looks. What decides by what it reads asks the primary.
  */
-export function openDb(env: DbEnv, log?: Pick<Logger, 'debug'>): Db {
-  const reader = openClient(env, READ_TIMEOUT_MS);
-  const read = gatherReads(reader);
+export function openDb(env: DbEnv, log?: Pick<Logger, 'debug'>, near = false): Db {
+  const position = positionOf(env);
+  const primary = { url: env.LIBSQL_URL, binding: env.DB, position, isReplica: false };
+  const reader = openClient(env, { ...primary, timeoutMs: READ_TIMEOUT_MS });
+  const read = gatherReads(near ? openNear(env, reader, position) : reader);
   let writer: Client | undefined;
   const openWriter = () => {
-    writer ??= openClient(env, WRITE_TIMEOUT_MS);
+    writer ??= openClient(env, { ...primary, timeoutMs: WRITE_TIMEOUT_MS });
     return writer;
   };
   // Drizzle calls `execute` with one statement object, and `batch`.
@@ -99,6 +76,18 @@ export function openDb(env: DbEnv, log?: Pick<Logger, 'debug'>): Db {
   });
   // No schema: only relational queries need it, and drizzle reads all of it each time.
   return drizzle({ client });
+}
+
+function openNear(env: DbEnv, primary: Client, position: Position | null): Reader {
+  if (env.LIBSQL_READ_URL === undefined || position === null) return primary;
+  const server = {
+    url: env.LIBSQL_READ_URL,
+    binding: env.DB_READ,
+    timeoutMs: NEAR_TIMEOUT_MS,
+    position,
+    isReplica: true,
+  };
+  return preferReplica(openClient(env, server), primary, position);
 }
 
 /** The messages of an error and its causes. */

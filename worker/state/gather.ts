@@ -1,5 +1,6 @@
 /** Reads that are asked for at the same time leave in one batch: a round trip costs the database more than a small read. */
-import type { Client, InStatement, ResultSet } from '@libsql/client';
+import type { InStatement, ResultSet } from '@libsql/client';
+import type { Reader } from './near-reader.ts';
 
 interface Waiting {
   statements: readonly InStatement[];
@@ -14,7 +15,7 @@ const GATHERING_JOBS = 8;
  * Answers each group of reads with its results. Groups of one turn share their fate: when one statement fails, all of them
  * do, with its error.
  */
-export function gatherReads(client: Client): (statements: readonly InStatement[]) => Promise<ResultSet[]> {
+export function gatherReads(client: Reader): (statements: readonly InStatement[]) => Promise<ResultSet[]> {
   let waiting: Waiting[] = [];
 
   const run = async (statements: readonly InStatement[]): Promise<ResultSet[]> => {
