@@ -6,6 +6,7 @@
  * of an idle session stands in the sockets' attachments.
  */
 import { DurableObject } from 'cloudflare:workers';
+import { readControl } from '#protocol/api/instance-exec.ts';
 import {
   AppError,
   badRequest,
@@ -27,7 +28,6 @@ import {
 import type { Env } from '#worker/env.ts';
 import { sha256Hex, timingSafeEqual } from '#worker/lib/crypto.ts';
 import type { StreamOpening } from './contract.ts';
-import { readControl } from './stream-control.ts';
 import { SendWindow } from './stream-window.ts';
 import { Transfer } from './transfer.ts';
 

@@ -3,7 +3,8 @@
  * bytes go through that stream from or to the HTTP body. Works for stopped instances too.
  */
 import { z } from 'zod';
-import { AppError, badRequest, fromWireError, unavailable, WireError } from '#protocol/errors.ts';
+import { checkPath, type FilePut } from '#protocol/api/instance-file.ts';
+import { AppError, fromWireError, unavailable, WireError } from '#protocol/errors.ts';
 import type { QueryParams } from '#protocol/queries.ts';
 import { FILE_HEAD_HEADER, FileHead } from '#protocol/stream.ts';
 import type { Authorized } from './context.ts';
@@ -11,7 +12,6 @@ import { getInstance, requireOnline } from './instances.ts';
 
 /** The member only has to open the file; more means that it hangs. */
 const OPEN_TIMEOUT_MS = 10_000;
-const PATH_LIMIT_BYTES = 4096;
 
 export interface FileTarget {
   project: string;
@@ -20,21 +20,10 @@ export interface FileTarget {
   path: string;
 }
 
-export type FilePut = NonNullable<QueryParams<'file.open'>['put']>;
-
 /** What a file is, and its content: bytes, a symlink's target, or a directory's names for `readEntries`. */
 export interface OpenFile {
   head: FileHead;
   body: ReadableStream<Uint8Array> | null;
-}
-
-/** The path with its leading slash. Throws `bad_request` for one that no file can have. */
-export function checkPath(path: string): string {
-  if (path === '') throw badRequest('Missing path argument');
-  if (path.includes('\0')) throw badRequest('Invalid path: NUL is not allowed');
-  const absolute = path.startsWith('/') ? path : `/${path}`;
-  if (new TextEncoder().encode(absolute).length > PATH_LIMIT_BYTES) throw badRequest('Invalid path: too long');
-  return absolute;
 }
 
 /** Throws 404 `Not Found` for a file that is not there. */

@@ -2,26 +2,12 @@
  * Instances as the API shows them (lxd-api 10.1, 10.2). Pure, and quick: a list of hundreds is rendered per `lxc list`, so
  * profiles are expanded once per set and nothing is validated on the way out.
  */
-import type { InstanceState, NicState } from '#protocol/inventory.ts';
+import { type ApiInstanceState, type ApiStatus, renderState, STATUS_CODES } from '#protocol/api/instance-state.ts';
 import { type Config, type Devices, expandConfig, expandDevices } from '#worker/domain/config.ts';
 import type { InstanceRow, ProfileLayer } from '#worker/state/instance-queries.ts';
 
-export const STATUS_CODES = { Running: 103, Stopped: 102, Frozen: 110, Error: 112 } as const;
-export type ApiStatus = keyof typeof STATUS_CODES;
-
 /** LXD's "never used". */
 const NEVER = '1970-01-01T00:00:00Z';
-
-export interface ApiInstanceState {
-  status: ApiStatus;
-  status_code: number;
-  disk: Record<string, { usage: number }>;
-  memory: { usage: number; usage_peak: number; swap_usage: number; swap_usage_peak: number };
-  network: Record<string, ReturnType<typeof renderNic>> | null;
-  pid: number;
-  processes: number;
-  cpu: { usage: number };
-}
 
 export interface ApiInstance {
   name: string;
@@ -44,51 +30,6 @@ export interface ApiInstance {
 }
 
 export type ApiInstanceFull = ApiInstance & { backups: null; snapshots: null; state: ApiInstanceState };
-
-function renderNic(nic: NicState) {
-  const { counters } = nic;
-  return {
-    addresses: nic.addresses.map(({ family, address, netmask, scope }) => ({ family, address, netmask, scope })),
-    counters: {
-      bytes_received: counters.bytesReceived,
-      bytes_sent: counters.bytesSent,
-      packets_received: counters.packetsReceived,
-      packets_sent: counters.packetsSent,
-      errors_received: counters.errorsReceived,
-      errors_sent: counters.errorsSent,
-      packets_dropped_outbound: counters.packetsDroppedOutbound,
-      packets_dropped_inbound: counters.packetsDroppedInbound,
-    },
-    hwaddr: nic.hwaddr,
-    host_name: nic.hostName,
-    mtu: nic.mtu,
-    state: nic.state,
-    type: nic.type,
-  };
-}
-
-const mapValues = <T, U>(map: Record<string, T>, to: (value: T) => U): Record<string, U> =>
-  Object.fromEntries(Object.entries(map).map(([key, value]) => [key, to(value)]));
-
-/** LXD's state object; zeros for an instance of which no figures are known. */
-export function renderState(status: ApiStatus, state: InstanceState | null): ApiInstanceState {
-  const memory = state?.memory;
-  return {
-    status,
-    status_code: STATUS_CODES[status],
-    disk: mapValues(state?.disk ?? {}, ({ usageBytes }) => ({ usage: usageBytes })),
-    memory: {
-      usage: memory?.usage ?? 0,
-      usage_peak: memory?.usagePeak ?? 0,
-      swap_usage: memory?.swapUsage ?? 0,
-      swap_usage_peak: memory?.swapUsagePeak ?? 0,
-    },
-    network: state?.network ? mapValues(state.network, renderNic) : null,
-    pid: state?.pid ?? 0,
-    processes: state?.processes ?? 0,
-    cpu: { usage: state?.cpuUsageNs ?? 0 },
-  };
-}
 
 /** What is shown while the member is away: `Error`, as in LXD, whatever was reported last. */
 export const shownStatus = (row: Pick<InstanceRow, 'status'>, online: boolean): ApiStatus =>

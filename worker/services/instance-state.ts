@@ -1,6 +1,7 @@
 /** Starting, stopping and the like; renaming and deleting: what asks one member to act on an instance as a whole. */
 import type { InstancePost, InstanceStatePut } from '#protocol/api/instance.ts';
-import { StateAction } from '#protocol/commands.ts';
+import { readStateRequest, STATE_DESCRIPTIONS } from '#protocol/api/instance-state.ts';
+import type { StateAction } from '#protocol/commands.ts';
 import { badRequest, conflict, notFound, unavailable } from '#protocol/errors.ts';
 import { checkInstanceName } from '#protocol/names.ts';
 import { isTrue } from '#protocol/units.ts';
@@ -18,26 +19,6 @@ import type { Authorized } from './context.ts';
 import { toInstanceSpec } from './instance-spec.ts';
 import { profileLayers, requireOnline } from './instances.ts';
 import { startOperation } from './operations.ts';
-
-const DESCRIPTIONS: Record<StateAction, string> = {
-  start: 'Starting instance',
-  stop: 'Stopping instance',
-  restart: 'Restarting instance',
-  freeze: 'Freezing instance',
-  unfreeze: 'Unfreezing instance',
-};
-
-/** A year: what waits longer waits for ever, and the member's timers can hold it. */
-const TIMEOUT_LIMIT_S = 366 * 86_400;
-
-/** Throws LXD's refusals of a state request, whatever the instance. */
-function readStateRequest(body: InstanceStatePut): { action: StateAction; timeoutSeconds: number; force: boolean } {
-  const action = StateAction.safeParse(body.action);
-  if (!action.success) throw badRequest(`Unknown action: '${body.action.slice(0, 64)}'`);
-  if (body.stateful) throw badRequest('Stateful start and stop are not supported in this version');
-  const timeoutSeconds = Math.min(Math.max(body.timeout, -1), TIMEOUT_LIMIT_S);
-  return { action: action.data, timeoutSeconds, force: body.force };
-}
 
 /** Why the action makes no sense for an instance in this state, in LXD's words; null when it does. */
 export function refuseAction(action: StateAction, status: InstanceRow['status']): string | null {
@@ -73,7 +54,7 @@ export async function changeState(ctx: Authorized, project: string, name: string
     operation: {
       project,
       class: 'task',
-      description: DESCRIPTIONS[request.action],
+      description: STATE_DESCRIPTIONS[request.action],
       resources: { instances: [instanceUrl(project, name)] },
       mayCancel: false,
       location: row.member,
@@ -107,7 +88,7 @@ export async function changeAllStates(ctx: Authorized, project: string, body: In
     operation: {
       project,
       class: 'task',
-      description: DESCRIPTIONS[request.action],
+      description: STATE_DESCRIPTIONS[request.action],
       resources: { instances: reachable.map((row) => instanceUrl(project, row.name)) },
       ...(away.length > 0 ? { metadata: { unreachable: away.map((row) => row.name) } } : {}),
       mayCancel: false,

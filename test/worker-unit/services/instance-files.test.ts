@@ -1,10 +1,11 @@
 import { eq } from 'drizzle-orm';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { InstancesPost } from '#protocol/api/instance.ts';
+import { checkPath } from '#protocol/api/instance-file.ts';
 import { AppError, unavailable } from '#protocol/errors.ts';
 import { FILE_HEAD_HEADER } from '#protocol/stream.ts';
 import { createInstance } from '#worker/services/instance-create.ts';
-import { checkPath, deleteFile, openFile, putFile, readEntries } from '#worker/services/instance-files.ts';
+import { deleteFile, openFile, putFile, readEntries } from '#worker/services/instance-files.ts';
 import { instances } from '#worker/state/schema.ts';
 import { openWorld, type World } from './instance-world.ts';
 

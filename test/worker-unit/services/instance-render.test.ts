@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { mergeProfiles, renderInstance, renderInstanceFull, renderState } from '#worker/services/instance-render.ts';
+import { renderState } from '#protocol/api/instance-state.ts';
+import { mergeProfiles, renderInstance, renderInstanceFull } from '#worker/services/instance-render.ts';
 import { renderList } from '#worker/services/instances.ts';
 import type { InstanceRow } from '#worker/state/instance-queries.ts';
 

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { fileHeaders, readPut } from '#protocol/api/instance-file.ts';
 import { FileHead } from '#protocol/stream.ts';
-import { fileHeaders, fileResponse, readPut } from '#worker/http/routes/instance-files.ts';
+import { fileResponse } from '#worker/http/routes/instance-files.ts';
 
 const head = (change: Partial<FileHead> = {}): FileHead =>
   FileHead.parse({

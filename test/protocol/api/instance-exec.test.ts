@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { readControl } from '#worker/objects/stream-control.ts';
+import { readControl } from '#protocol/api/instance-exec.ts';
 
 describe('readControl', () => {
   it('reads a resize with the sizes as strings, as lxc sends them', () => {
