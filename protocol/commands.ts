@@ -48,6 +48,12 @@ export type ImageSource = z.infer<typeof ImageSource>;
 export const PoolSpec = z.object({ name: z.string(), driver: z.enum(['zfs', 'btrfs', 'dir']), config: ConfigMap });
 export type PoolSpec = z.infer<typeof PoolSpec>;
 
+/** A custom volume as its member has it. */
+export const VolumeRef = z.object({ project: z.string(), name: z.string() });
+export type VolumeRef = z.infer<typeof VolumeRef>;
+export const VolumeSpec = VolumeRef.extend({ description: z.string(), config: ConfigMap });
+export type VolumeSpec = z.infer<typeof VolumeSpec>;
+
 /** A managed network as one member has it. */
 export const NetworkSpec = z.object({
   name: z.string(),
@@ -138,6 +144,13 @@ export const COMMANDS = {
   'pool.create': { params: z.object({ pool: PoolSpec }), result: z.object({ config: ConfigMap }) },
   'pool.update': { params: z.object({ pool: PoolSpec }), result: Empty },
   'pool.delete': { params: z.object({ pool: PoolSpec }), result: Empty },
+  /** Makes an empty custom volume with its limit. */
+  'volume.create': { params: z.object({ pool: PoolSpec, volume: VolumeSpec }), result: Empty },
+  /** `volume` as it is to be; `before` is what a failure goes back to. */
+  'volume.update': { params: z.object({ pool: PoolSpec, volume: VolumeSpec, before: VolumeSpec }), result: Empty },
+  'volume.rename': { params: z.object({ pool: PoolSpec, volume: VolumeRef, newName: z.string() }), result: Empty },
+  /** Also right for a volume that is half there or not there at all; refused while an instance of the host has it. */
+  'volume.delete': { params: z.object({ pool: PoolSpec, volume: VolumeRef }), result: Empty },
   /**
    * `preferredIpv4` is the subnet the control plane would give when `ipv4.address` is `auto`; the host takes another when
    * it is in use there. The result holds the keys the host decided (`ipv4.address`, `ipv6.address`).

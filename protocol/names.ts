@@ -88,3 +88,6 @@ export const hasLineBreak = (value: string) => /[\0\n\r]/.test(value);
 
 /** LXD's name of an instance on a host: bare in the default project, `project_name` elsewhere. */
 export const hostName = (project: string, name: string) => (project === 'default' ? name : `${project}_${name}`);
+
+/** LXD's name of a custom volume on a host, with the project always in front. */
+export const hostVolumeName = (project: string, name: string) => `${project}_${name}`;

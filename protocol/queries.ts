@@ -3,7 +3,7 @@
  * journaled and change nothing durable by themselves: the HTTP request that asks waits for the answer.
  */
 import { z } from 'zod';
-import { InstanceRef } from './commands.ts';
+import { InstanceRef, VolumeRef } from './commands.ts';
 import { InstanceReport } from './inventory.ts';
 
 export const FileType = z.enum(['file', 'directory', 'symlink']);
@@ -29,6 +29,11 @@ export const QUERIES = {
       space: z.object({ usedBytes: z.number(), totalBytes: z.number() }),
       inodes: z.object({ used: z.number(), total: z.number() }),
     }),
+  },
+  /** `usedBytes` null: only a walk through it could tell. */
+  'volume.state': {
+    params: z.object({ pool: z.string(), volume: VolumeRef }),
+    result: z.object({ usedBytes: z.number().nullable() }),
   },
   'network.state': {
     params: z.object({ network: z.string() }),

@@ -10,6 +10,7 @@ import { changeInstanceState } from './instance-state.ts';
 import { updateInstance } from './instance-update.ts';
 import { createNetwork, deleteNetwork, updateNetwork } from './network.ts';
 import { createPool, deletePool, updatePool } from './pool.ts';
+import { createVolume, deleteVolume, renameVolume, updateVolume } from './volume.ts';
 
 export type Executor<N extends CommandName> = (
   host: Host,
@@ -29,6 +30,10 @@ const EXECUTORS: { [N in CommandName]: Executor<N> } = {
   'pool.create': createPool,
   'pool.update': updatePool,
   'pool.delete': deletePool,
+  'volume.create': createVolume,
+  'volume.update': updateVolume,
+  'volume.rename': renameVolume,
+  'volume.delete': deleteVolume,
   'network.create': createNetwork,
   'network.update': updateNetwork,
   'network.delete': deleteNetwork,

@@ -13,6 +13,7 @@ import {
 } from './instances.ts';
 import { ensureNetworks } from './nics.ts';
 import { runSteps } from './steps.ts';
+import { mountVolumes } from './volume-disks.ts';
 
 /** Applies the spec; when the host refuses a limit or a device, everything is as it was and its reason is the error. */
 export async function updateInstance(
@@ -29,7 +30,7 @@ export async function updateInstance(
     if (running) await host.instances.applyLimits(ref, wanted.expandedConfig);
   };
   // For a stopped instance, too: its next start would be refused.
-  host.instances.checkDevices(spec);
+  host.instances.checkDevices(await mountVolumes(host, spec, (await storage.capabilities()).idmap));
   await runSteps({ log: host.log, signal: context.signal }, [
     {
       name: 'record',

@@ -9,6 +9,7 @@ import type { StorageDriver } from '../drivers/storage/driver.ts';
 import type { InstanceRecord } from '../journal/journal.ts';
 import type { Host } from './host.ts';
 import { planNics, reserveNics } from './nics.ts';
+import { mountVolumes } from './volume-disks.ts';
 
 export type InstanceOutcome = CommandResult<'instance.create'>;
 
@@ -69,7 +70,7 @@ async function prepareSetup(host: Host, spec: InstanceSpec, pool: string): Promi
     storage.capabilities(),
     reserveNics(host, spec),
   ]);
-  return { spec, volumePath, idmap, nics };
+  return { spec: await mountVolumes(host, spec, idmap), volumePath, idmap, nics };
 }
 
 /** Kills it if it runs; right also for one that has never been configured. */

@@ -1,6 +1,7 @@
 /** Query name → answer. A query without an answer does not compile. */
 
 import { badRequest } from '#protocol/errors.ts';
+import { hostVolumeName } from '#protocol/names.ts';
 import { QUERIES, type QueryName, type QueryParams, type QueryResult } from '#protocol/queries.ts';
 import { type Carry, openTransfer } from '../streams/files.ts';
 import type { Host } from './host.ts';
@@ -20,6 +21,10 @@ const ANSWERS: { [N in QueryName]: Answer<N> } = {
   'pool.resources': async (host, { pool }) => {
     const { usedBytes, totalBytes, inodes } = await (await host.pools.open(pool)).poolUsage();
     return { space: { usedBytes, totalBytes }, inodes };
+  },
+  'volume.state': async (host, { pool, volume }) => {
+    const storage = await host.pools.open(pool);
+    return { usedBytes: await storage.custom.usage(hostVolumeName(volume.project, volume.name)) };
   },
   'network.state': (host, { network }) => host.networks.state(network),
   'network.leases': async (host, { network }) => ({ leases: await host.networks.leases(network) }),

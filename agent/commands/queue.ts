@@ -2,7 +2,7 @@
  * In which order commands run: those of one instance strictly as they came, those that need a pool or network after its
  * making, everything else side by side.
  */
-import type { Command } from '#protocol/commands.ts';
+import type { Command, InstanceSpec } from '#protocol/commands.ts';
 import { instanceKey } from '../journal/journal.ts';
 
 /**
@@ -22,14 +22,12 @@ export function claimsOf(command: Command): Claim[] {
         exclusive(`instance:${instanceKey(command.params.spec)}`),
         shared(`pool:${command.params.pool.name}`),
         ...command.params.networks.map((network) => shared(`network:${network.name}`)),
+        ...resourcesOf(command.params.spec),
         ...(command.params.image === null ? [] : [shared(`image:${command.params.image.fingerprint}`)]),
       ];
     case 'instance.state':
     case 'instance.update':
-      return [
-        exclusive(`instance:${instanceKey(command.params.spec)}`),
-        ...resourcesOf(command.params.spec.expandedDevices),
-      ];
+      return [exclusive(`instance:${instanceKey(command.params.spec)}`), ...resourcesOf(command.params.spec)];
     case 'instance.rename': {
       const { spec, newName } = command.params;
       return [spec, { ...spec, name: newName }].map((ref) => exclusive(`instance:${instanceKey(ref)}`));
@@ -48,6 +46,17 @@ export function claimsOf(command: Command): Claim[] {
     case 'pool.update':
     case 'pool.delete':
       return [exclusive(`pool:${command.params.pool.name}`)];
+    case 'volume.create':
+    case 'volume.update':
+    case 'volume.delete': {
+      const { pool, volume } = command.params;
+      return [shared(`pool:${pool.name}`), exclusive(volumeKey(pool.name, volume.project, volume.name))];
+    }
+    case 'volume.rename': {
+      const { pool, volume, newName } = command.params;
+      const names = [volume.name, newName].map((name) => exclusive(volumeKey(pool.name, volume.project, name)));
+      return [shared(`pool:${pool.name}`), ...names];
+    }
     case 'network.create':
     case 'network.update':
       return [exclusive(`network:${command.params.network.name}`)];
@@ -90,9 +99,14 @@ export function supersedes(later: Command, earlier: Command): boolean {
 const exclusive = (key: string): Claim => ({ key, mode: 'exclusive' });
 const shared = (key: string): Claim => ({ key, mode: 'shared' });
 
-function resourcesOf(devices: Record<string, Record<string, string>>): Claim[] {
-  return Object.values(devices).flatMap((device) => {
-    if (device.type === 'disk' && device.pool !== undefined) return [shared(`pool:${device.pool}`)];
+const volumeKey = (pool: string, project: string, name: string) => `volume:${pool}/${project}/${name}`;
+
+function resourcesOf({ project, expandedDevices }: InstanceSpec): Claim[] {
+  return Object.values(expandedDevices).flatMap((device) => {
+    if (device.type === 'disk' && device.pool !== undefined) {
+      const { pool, source } = device;
+      return [shared(`pool:${pool}`), ...(source === undefined ? [] : [shared(volumeKey(pool, project, source))])];
+    }
     const network = device.type === 'nic' ? (device.network ?? device.parent) : undefined;
     return network === undefined ? [] : [shared(`network:${network}`)];
   });

@@ -2,10 +2,12 @@
 import { sql } from 'drizzle-orm';
 import { type Effects, nothing } from './effect.ts';
 import { INSTANCE_EFFECTS } from './effects-instance.ts';
+import { VOLUME_EFFECTS } from './effects-volume.ts';
 import { resourceCreated, resourceDeleted, resourceMessage, resourceUpdated } from './resource-status.ts';
 
 export const EFFECTS: Effects = {
   ...INSTANCE_EFFECTS,
+  ...VOLUME_EFFECTS,
   'image.inspect': {
     ok(plan, context, result) {
       for (const { project, fingerprint, type } of context.facts.pendingImages) {

@@ -55,7 +55,8 @@ export const disksOf = (spec: InstanceSpec): { name: string; path: string; devic
 
 /** The disk as it can be mounted now. Throws `bad_request` when it cannot. */
 export function diskMount(name: string, device: Device): DiskMount {
-  if (device.pool !== undefined) throw refuse(name, 'Storage volumes cannot be attached to instances');
+  // A volume comes with the directory of its content instead.
+  if (device.pool !== undefined) throw refuse(name, 'Storage volume is not mounted');
   const path = target(name, device.path);
   const stats = source(name, device.source, device.required !== 'false');
   return {

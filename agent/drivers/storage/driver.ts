@@ -26,8 +26,26 @@ export interface PoolUsage extends Usage {
 /** Fills an empty directory with an image's root file system. */
 export type Unpack = (directory: string) => Promise<void>;
 
+/** Volumes of their own, which instances mount as disks. Safe to repeat like every verb. */
+export interface CustomVolumes {
+  /** Makes an empty one. */
+  create(name: string): Promise<void>;
+  /** Mounts it and answers the directory of its content. Throws `not_found`. */
+  mount(name: string): Promise<string>;
+  /** Throws `failed` while something uses it where the driver has to mount it anew. */
+  rename(name: string, newName: string): Promise<void>;
+  /** Gone with all it holds. Absent is fine. Throws `failed` while it is in use. */
+  delete(name: string): Promise<void>;
+  list(): Promise<string[]>;
+  /** Bytes it takes up; null where only a walk through it could tell. Throws `not_found`. */
+  usage(name: string): Promise<number | null>;
+  /** Null removes the limit. Throws `bad_request` when the driver cannot limit. */
+  setQuota(name: string, sizeBytes: number | null): Promise<void>;
+}
+
 export interface StorageDriver {
   readonly pool: PoolSpec;
+  readonly custom: CustomVolumes;
   /**
    * Makes or adopts the pool and mounts it. Returns the member's effective keys (`source`, `size`, `zfs.pool_name`,
    * `volatile.initial_source`). Refuses a source that holds something else.

@@ -19,12 +19,16 @@ export interface PoolLayout {
   mount: string;
   containers: string;
   images: string;
+  /** Volumes of their own, which instances mount as disks. */
+  custom: string;
   /** Records of complete copies and what they were made from; only drivers without snapshots' own memory use it. */
   origins: string;
   /** Backing file of a pool that was given no source: `<dataDir>/disks/<pool>.img`. */
   disk: string;
   /** Path of an instance's volume; throws `bad_request` for a name that could be an option or leave the directory. */
   instance(name: string): string;
+  /** Path of a custom volume; throws as `instance` does. */
+  volume(name: string): string;
   /** Path of an image's volume; throws `bad_request` for anything but a fingerprint. */
   image(fingerprint: string): string;
 }
@@ -37,6 +41,12 @@ export function checkVolume(name: string): string {
   if (!VOLUME_NAME.test(name)) throw badRequest(`Invalid storage volume name ${JSON.stringify(name.slice(0, 200))}`);
   return name;
 }
+
+/**
+ * Where a custom volume's content is below its own directory, which is closed as an instance's is: owners in it are those
+ * of containers.
+ */
+export const CONTENT = 'data';
 
 /** Throws `bad_request` unless `fingerprint` is one. */
 export function checkImage(fingerprint: string): string {
@@ -53,9 +63,11 @@ export function createLayout(dataDir: string, name: string): PoolLayout {
     mount,
     containers: join(mount, 'containers'),
     images: join(mount, 'images'),
+    custom: join(mount, 'custom'),
     origins: join(mount, 'origins'),
     disk: join(dataDir, 'disks', `${name}.img`),
     instance: (volume) => join(mount, 'containers', checkVolume(volume)),
+    volume: (volume) => join(mount, 'custom', checkVolume(volume)),
     image: (fingerprint) => join(mount, 'images', checkImage(fingerprint)),
   };
 }

@@ -14,6 +14,7 @@ import type { StorageDriver } from './driver.ts';
 import { pathTakesIdmap } from './idmap-support.ts';
 import { checkImage, checkVolume, closeVolume, makePassage, type PoolLayout } from './layout.ts';
 import type { RootedPool } from './rooted-pool.ts';
+import { createTreeVolumes } from './tree-custom.ts';
 
 /** What differs between file systems. Paths are the pool's own; nothing here follows a symbolic link. */
 export interface TreeFileSystem {
@@ -119,13 +120,13 @@ export function createTreeDriver(
   }
 
   async function makeDirectories(): Promise<void> {
-    for (const path of [layout.containers, layout.images]) await makePassage(path);
+    for (const path of [layout.containers, layout.images, layout.custom]) await makePassage(path);
     await mkdir(layout.origins, { recursive: true, mode: 0o700 });
   }
 
   /** Removes what a crash left unfinished. Nothing else may use the pool meanwhile. */
   async function sweep(): Promise<void> {
-    for (const directory of [layout.containers, layout.images]) {
+    for (const directory of [layout.containers, layout.images, layout.custom]) {
       for (const name of await listDirectory(directory)) {
         if (name.startsWith('.')) await trees.remove(join(directory, name));
       }
@@ -136,6 +137,7 @@ export function createTreeDriver(
 
   return {
     pool,
+    custom: createTreeVolumes({ pool: pool.name, layout, rooted, trees, lock, build, discard }),
     createPool: () =>
       lock.run('pool', async () => {
         const config = await rooted.create();
@@ -151,11 +153,11 @@ export function createTreeDriver(
     deletePool: () =>
       lock.run('pool', async () => {
         if (await rooted.isOpen()) {
-          const [leftover] = await visible(layout.containers);
+          const [leftover] = [...(await visible(layout.containers)), ...(await visible(layout.custom))];
           if (leftover !== undefined) throw failed(`Storage pool has leftover volumes: ${leftover}`);
           for (const name of await visible(layout.images)) await discard(join(layout.images, name));
           await sweep();
-          for (const path of [layout.containers, layout.images, layout.origins]) {
+          for (const path of [layout.containers, layout.images, layout.custom, layout.origins]) {
             await rm(path, { recursive: true, force: true });
           }
         }

@@ -17,6 +17,9 @@ import { isAbsent, type ZfsTool } from './zfs-tool.ts';
 const OWNER = 'longshore:pool';
 const DATASET_NAME = /^[A-Za-z][A-Za-z0-9_.:-]*(?:\/[A-Za-z0-9][A-Za-z0-9_.:-]*)*$/;
 
+/** The datasets below the root, which hold the volumes. */
+const KINDS = ['containers', 'custom', 'images'];
+
 /** What was made for the pool: the zpool, a dataset in one that was there, or nothing. */
 type Made = 'pool' | 'dataset' | 'adopted';
 
@@ -82,7 +85,7 @@ export function createZfsPool(deps: StorageDeps & { tool: ZfsTool }, pool: PoolS
   }
 
   async function makeDatasets(): Promise<void> {
-    for (const name of ['containers', 'images']) {
+    for (const name of KINDS) {
       const options = ['mountpoint=none', 'canmount=off', 'devices=off', 'setuid=on'].flatMap((option) => [
         '-o',
         option,
@@ -91,6 +94,7 @@ export function createZfsPool(deps: StorageDeps & { tool: ZfsTool }, pool: PoolS
     }
     await makePassage(layout.containers);
     await makePassage(layout.images);
+    await makePassage(layout.custom);
   }
 
   async function makeOnDisk(): Promise<void> {
@@ -160,13 +164,16 @@ export function createZfsPool(deps: StorageDeps & { tool: ZfsTool }, pool: PoolS
     async delete() {
       const made = await findMadeOrImport();
       if (made === 'pool' || made === 'dataset' || made === 'adopted') {
-        const containers = await tool.findAll(`${root}/containers`, ['type']);
-        const leftover = [...containers.keys()].find((name) => name !== `${root}/containers`);
+        const volumes = [
+          ...(await tool.findAll(`${root}/containers`, ['type'])).keys(),
+          ...(await tool.findAll(`${root}/custom`, ['type'])).keys(),
+        ];
+        const leftover = volumes.find((name) => !KINDS.some((kind) => name === `${root}/${kind}`));
         if (leftover !== undefined) throw failed(`ZFS pool has leftover datasets: ${leftover}`);
         if (made === 'pool') await tool.zpool('destroy', zpoolName);
         else if (made === 'dataset') await tool.zfsWhenIdle('destroy', '-r', root);
         else {
-          for (const name of ['images', 'containers']) {
+          for (const name of KINDS) {
             await tool.zfsWhenIdle('destroy', '-r', `${root}/${name}`).catch((error: unknown) => {
               if (!isAbsent(error)) throw error;
             });
@@ -175,7 +182,7 @@ export function createZfsPool(deps: StorageDeps & { tool: ZfsTool }, pool: PoolS
         }
       }
       if (ownDisk) await rm(layout.disk, { force: true });
-      for (const directory of [layout.containers, layout.images]) {
+      for (const directory of [layout.containers, layout.images, layout.custom]) {
         // Mount points of volumes that a crash kept from being removed with them.
         for (const name of await listDirectory(directory)) await removeEmptyDirectory(join(directory, name));
         await removeEmptyDirectory(directory);

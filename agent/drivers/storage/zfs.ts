@@ -16,6 +16,7 @@ import { findMount } from '../../system/mounts.ts';
 import type { StorageDriver } from './driver.ts';
 import { hostZfsTakesIdmap } from './idmap-support.ts';
 import { checkImage, checkVolume, closeVolume, createLayout, makePassage, type StorageDeps } from './layout.ts';
+import { createZfsVolumes } from './zfs-custom.ts';
 import { createZfsPool } from './zfs-pool.ts';
 import { createZfsTool, hasClones } from './zfs-tool.ts';
 
@@ -173,6 +174,7 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
 
   return {
     pool,
+    custom: createZfsVolumes({ root, layout, tool, lock, mount, unmount, destroy }),
     createPool: () => lock.run('pool', () => zpool.create()),
     openPool: () =>
       lock.run('pool', async () => {

@@ -24,6 +24,8 @@ export interface FakeHostState {
   /** Volume → mounted. */
   volumes: Map<string, boolean>;
   quotas: Map<string, number | null>;
+  /** Custom volumes. */
+  custom: Set<string>;
   networks: Map<string, Record<string, string>>;
   nics: Set<string>;
   setups: Map<string, InstanceSetup>;
@@ -47,6 +49,7 @@ export function createFakeState(): FakeHostState {
     images: new Set(),
     volumes: new Map(),
     quotas: new Map(),
+    custom: new Set(),
     networks: new Map([['lxdbr0', {}]]),
     nics: new Set(),
     setups: new Map(),
@@ -73,8 +76,27 @@ const verb =
 export function createFakeStorage(state: FakeHostState, pool: PoolSpec): StorageDriver {
   const run = verb(state);
   const pathOf = (name: string) => join(state.directory, pool.name, name);
+  const volumes = state.custom;
   return {
     pool,
+    custom: {
+      create: (name) => run('custom.create', () => void volumes.add(name)),
+      mount: (name) =>
+        run('custom.mount', () => {
+          if (!volumes.has(name)) throw notFound('Storage volume');
+          mkdirSync(join(pathOf(`custom-${name}`), 'data'), { recursive: true });
+          return join(pathOf(`custom-${name}`), 'data');
+        }),
+      rename: (name, newName) =>
+        run('custom.rename', () => {
+          if (!volumes.delete(name) && !volumes.has(newName)) throw notFound('Storage volume');
+          volumes.add(newName);
+        }),
+      delete: (name) => run('custom.delete', () => void volumes.delete(name)),
+      list: async () => [...volumes],
+      usage: async () => 1,
+      setQuota: (name, sizeBytes) => run('custom.quota', () => void state.quotas.set(name, sizeBytes)),
+    },
     createPool: () =>
       run('pool.create', () => {
         state.pools.add(pool.name);
