@@ -8,6 +8,7 @@
 import { z } from 'zod';
 import { CommandNameSchema } from './commands.ts';
 import { WireError } from './errors.ts';
+import { InstanceNames } from './instance-names.ts';
 import { HostLoad, HostResources, InstanceReport } from './inventory.ts';
 import { QUERY_NAMES } from './queries.ts';
 
@@ -82,13 +83,23 @@ export const ControlFrame = z.discriminatedUnion('type', [
   z.object({ type: z.literal('welcome'), session: z.string(), protocol: z.number().int() }),
   z.object({ type: z.literal('session'), session: z.string() }),
   /** The link is closed after this; `retry` false means that trying again cannot help. */
-  z.object({ type: z.literal('refused'), error: WireError, retry: z.boolean() }),
+  z.object({
+    type: z.literal('refused'),
+    error: WireError,
+    retry: z.boolean(),
+    /** The member's present name: the agent keeps it and comes again under it. */
+    renamed: z.string().max(64).optional(),
+    /** The member was removed, for good. `cleanUp`: what the agent made for the cluster may go, as nothing was in it. */
+    removed: z.object({ cleanUp: z.boolean() }).optional(),
+  }),
   z.object({ type: z.literal('command'), id: Id, name: CommandNameSchema, params: z.unknown() }),
   z.object({ type: z.literal('cancel'), id: Id }),
   /** The result has been applied; the agent may forget it. */
   z.object({ type: z.literal('result-ack'), id: Id }),
   /** A question about the host: not journaled, answered once or not at all. */
   z.object({ type: z.literal('query'), id: Id, name: z.enum(QUERY_NAMES), params: z.unknown() }),
+  /** Names of the cluster's instances, for the host's DNS. `full`: what is not listed here or in later ones is gone. */
+  z.object({ type: z.literal('names'), full: z.boolean(), instances: z.array(InstanceNames) }),
   z.object({ type: z.literal('error'), error: WireError }),
 ]);
 export type ControlFrame = z.infer<typeof ControlFrame>;

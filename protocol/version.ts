@@ -2,8 +2,12 @@
  * The link's compatibility is this one integer. Raising it adds a dated line here:
  *
  * 1 (2026-11-21) first version.
+ * 2 (2026-11-21) names of instances are told to agents (frame `names`).
  */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** The oldest agent protocol the control plane still talks to. */
 export const PROTOCOL_MINIMUM = 1;
+
+/** Agents from this one on take the frame `names`. */
+export const NAMES_PROTOCOL = 2;

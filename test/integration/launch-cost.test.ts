@@ -48,10 +48,10 @@ interface Cost {
 function costOf(counted: Line[]): Cost {
   return {
     writes: counted.flatMap((line) => (line.event === 'db.write' ? [line.object] : [])),
-    // Load figures come by the clock.
+    // Load figures and names for the hosts' DNS come by the clock.
     frames: counted
       .flatMap((line) => (line.event === 'link.frame' ? [`${line.direction} ${line.type}`] : []))
-      .filter((frame) => frame !== 'in load'),
+      .filter((frame) => frame !== 'in load' && frame !== 'out names'),
   };
 }
 

@@ -12,10 +12,13 @@ import { type Env, parseVars } from '#worker/env.ts';
 import { prune } from '#worker/jobs/prune.ts';
 import { createLogger, type Logger } from '#worker/lib/log.ts';
 import { type Db, mapDbError, openDb } from '#worker/state/db.ts';
+import { findInstanceNames, listInstanceNames } from '#worker/state/instance-names.ts';
 import { findOperationOfCommand, operationEvent } from '#worker/state/operations.ts';
 import { readPlacement } from '#worker/state/placement.ts';
 import type { ClusterEvent, EventFilter, MemberPresence, PlacementRequest } from './contract.ts';
 import { EventFilterSchema, FILTER_HEADER, passes } from './event-filter.ts';
+import { createNameRoutes } from './name-routes.ts';
+import { createNameFeed, type NameNews, newsOf } from './names.ts';
 import { type PlaceAnswer, Placer } from './placer.ts';
 
 /** LXD's keep-alive rhythm. Workers cannot send ping frames; Go clients ignore an event without a type. */
@@ -31,6 +34,7 @@ export class Cluster extends DurableObject<Env> {
   readonly #log: Logger;
   readonly #placer: Placer;
   readonly #shards: number;
+  readonly #names: ReturnType<typeof createNameFeed>;
   readonly #waiters = new Map<string, Set<() => void>>();
   readonly #finished = new Set<string>();
 
@@ -44,6 +48,12 @@ export class Cluster extends DurableObject<Env> {
       read: (reserved) => readPlacement(this.#db, reserved),
       presence: () => this.#presence(),
       nowMs: () => Date.now(),
+    });
+    this.#names = createNameFeed({
+      find: (refs, members) => findInstanceNames(this.#db, refs, members),
+      list: () => listInstanceNames(this.#db),
+      tell: createNameRoutes(env, vars).tell,
+      log: this.#log,
     });
     void ctx.blockConcurrencyWhile(() => this.#wakeAt(Date.now() + PRUNE_MS));
   }
@@ -65,12 +75,18 @@ export class Cluster extends DurableObject<Env> {
   /** Sends events to the listeners that may see them, and wakes those who wait for an operation that is final now. */
   async publish(events: ClusterEvent[]): Promise<void> {
     this.#broadcast(events);
+    this.#names.note(newsOf(events));
     for (const { type, metadata } of events) {
       const { id, status_code } = metadata;
       if (type !== 'operation' || typeof id !== 'string' || !isFinal(Number(status_code))) continue;
       this.#remember(id);
       for (const wake of this.#waiters.get(id) ?? []) wake();
     }
+  }
+
+  /** Names or addresses of these instances may have changed: every host's DNS is told, soon. */
+  async noteNames(news: NameNews): Promise<void> {
+    this.#names.note(news);
   }
 
   /** Shows a running command's progress lines in an event of its operation. Nothing is written. */

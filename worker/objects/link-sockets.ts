@@ -16,6 +16,8 @@ export interface Attachment {
   connectedMs: number;
   sessionMs: number;
   load: HostLoad | null;
+  /** What the agent speaks, told by its hello. */
+  protocol: number;
 }
 
 export interface LinkSocket {
@@ -77,7 +79,15 @@ export function createLinkSockets(ctx: DurableObjectState, log: Logger): LinkSoc
       const { 0: client, 1: server } = new WebSocketPair();
       const nonce = crypto.randomUUID() + crypto.randomUUID();
       ctx.acceptWebSocket(server, [memberTag(member)]);
-      attach(server, { member, phase: 'challenge', nonce, connectedMs: Date.now(), sessionMs: 0, load: null });
+      attach(server, {
+        member,
+        phase: 'challenge',
+        nonce,
+        connectedMs: Date.now(),
+        sessionMs: 0,
+        load: null,
+        protocol: 0,
+      });
       send(server, { type: 'challenge', nonce, protocol: PROTOCOL_VERSION });
       return client;
     },

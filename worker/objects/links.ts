@@ -9,7 +9,7 @@ import { DurableObject } from 'cloudflare:workers';
 import { toWireError } from '#protocol/errors.ts';
 import { type AgentFrame, HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE, SILENCE_LIMIT_MS } from '#protocol/frames.ts';
 import type { QueryName } from '#protocol/queries.ts';
-import { PROTOCOL_VERSION } from '#protocol/version.ts';
+import { NAMES_PROTOCOL, PROTOCOL_VERSION } from '#protocol/version.ts';
 import { createBlobStore } from '#worker/blobs/index.ts';
 import { type Env, parseVars } from '#worker/env.ts';
 import { shardOf } from '#worker/lib/id.ts';
@@ -18,6 +18,7 @@ import { issueSession, SESSION_RENEW_MS } from '#worker/lib/session.ts';
 import { applyResult, cancelWaiting, isEnough, listWaitingCommands } from '#worker/state/commands.ts';
 import { type Db, openDb } from '#worker/state/db.ts';
 import type { Followup } from '#worker/state/followup.ts';
+import { listInstanceNames } from '#worker/state/instance-names.ts';
 import { applyInventory } from '#worker/state/inventory.ts';
 import { findMember, listMembers, recordHello, setOffline, setResources } from '#worker/state/members.ts';
 import { listCancelling } from '#worker/state/operations.ts';
@@ -37,6 +38,8 @@ import {
   parseFrame,
   quietly,
 } from './link-sockets.ts';
+import { createNameRoutes, type NameRoutes } from './name-routes.ts';
+import { createNameGreeter, type NameGreeter, type NamesFrame } from './names.ts';
 import { awayDeadline, judgePresence } from './presence.ts';
 
 export class Links extends DurableObject<Env> {
@@ -46,6 +49,8 @@ export class Links extends DurableObject<Env> {
   readonly #shards: number;
   readonly #sockets: ReturnType<typeof createLinkSockets>;
   readonly #queries = createQueries();
+  readonly #greeter: NameGreeter;
+  readonly #names: NameRoutes;
   /** What went over the links that are up and has no result yet, to spare reading it again. */
   readonly #orders = new Map<string, { member: string; order: Order }>();
   readonly #away = new Map<string, number>();
@@ -61,6 +66,8 @@ export class Links extends DurableObject<Env> {
     this.#objects = createObjects(env, vars);
     this.#shards = vars.linkShards;
     this.#sockets = createLinkSockets(ctx, this.#log);
+    this.#greeter = createNameGreeter({ list: () => listInstanceNames(this.#db), log: this.#log });
+    this.#names = createNameRoutes(env, vars);
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
   }
 
@@ -98,6 +105,18 @@ export class Links extends DurableObject<Env> {
     return this.#queries.ask(member, timeoutMs, (id) =>
       this.#sockets.send(socket, { type: 'query', id, name, params }),
     );
+  }
+
+  /** Names for every host's DNS. Who is away gets all of them at its hello. */
+  async tellNames(frames: NamesFrame[]): Promise<void> {
+    for (const { socket, attachment } of this.#sockets.list()) {
+      if (attachment.phase !== 'up' || attachment.protocol < NAMES_PROTOCOL) continue;
+      for (const frame of frames) this.#tellNames(socket, frame);
+    }
+  }
+
+  #tellNames(socket: WebSocket, frame: NamesFrame): void {
+    if (attachmentOf(socket)?.phase === 'up') quietly(() => this.#sockets.send(socket, frame));
   }
 
   async presence(): Promise<MemberPresence[]> {
@@ -179,7 +198,7 @@ export class Links extends DurableObject<Env> {
       const followup = await recordHello(this.#db, { member, epoch, processId, version, protocol, resources, now });
       this.#sockets.replaceOlder(socket, member);
       const session = await issueSession(this.env, member);
-      attach(socket, { ...attachment, phase: 'up', nonce: '', sessionMs: Date.now(), load: hello.load });
+      attach(socket, { ...attachment, phase: 'up', nonce: '', sessionMs: Date.now(), load: hello.load, protocol });
       this.#away.delete(member);
       this.#sockets.heard(member);
       // It may have gone while libSQL was asked: then it is lost like any link.
@@ -190,6 +209,7 @@ export class Links extends DurableObject<Env> {
       this.#order(socket, member, await listWaitingCommands(this.#db, member));
       // A cancel that went into a dying link is said again.
       for (const id of await listCancelling(this.#db, member)) this.#sockets.send(socket, { type: 'cancel', id });
+      if (protocol >= NAMES_PROTOCOL) this.#greeter.greet((frame) => this.#tellNames(socket, frame));
     } catch (error) {
       this.#log.error('link.hello.failed', { member }, error);
       this.#sockets.refuse(socket, { error: toWireError(error), retry: true });
@@ -224,6 +244,8 @@ export class Links extends DurableObject<Env> {
           await this.#follow(
             await applyInventory(this.#db, { member, full: frame.full, instances: frame.instances, now }),
           );
+          const refs = frame.instances.map(({ project, name }) => ({ project, name }));
+          await this.#names.note({ refs, members: frame.full ? [member] : [], all: false });
         });
       case 'result':
         return this.#inTurn(socket, member, async () => {
