@@ -15,7 +15,7 @@ import type { NetworkDriver } from './drivers/network/driver.ts';
 import type { StorageDriver } from './drivers/storage/driver.ts';
 import { readBoot, restoreHost, restoreInstances } from './inventory/boot.ts';
 import { createHostReader } from './inventory/host.ts';
-import { readLoad } from './inventory/load.ts';
+import { createLoadReader } from './inventory/load.ts';
 import { createReporter } from './inventory/reporter.ts';
 import { instanceKey, type Outcome } from './journal/journal.ts';
 import { openSqliteJournal } from './journal/sqlite.ts';
@@ -69,6 +69,8 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
   const managedNetworks = () => new Set(journal.networks.list().map((network) => network.name));
   const readResources = createHostReader({ exec: deps.exec, managedNetworks });
 
+  const loadReader = createLoadReader();
+
   const link = createLink({
     server: config.server,
     fingerprint: config.fingerprint,
@@ -77,7 +79,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
     identity,
     signature: signPayload,
     describeHost: async () => {
-      const [resources, load] = await Promise.all([readResources(), readLoad()]);
+      const [resources, load] = await Promise.all([readResources(), loadReader.read()]);
       return { resources, load };
     },
     log,
@@ -101,7 +103,12 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
     openContent: (streamId) => createContentStream({ pool, session: () => link.whenUp(STREAM_WAIT_MS) }, streamId),
   };
 
-  const reporter = createReporter({ host, send: link.send, isBusy: (ref) => dispatcher.isBusy(ref) });
+  const reporter = createReporter({
+    host,
+    send: link.send,
+    isBusy: (ref) => dispatcher.isBusy(ref),
+    readLoad: loadReader.read,
+  });
   const dispatcher = createDispatcher({
     journal,
     log,
@@ -146,6 +153,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
     stop: async () => {
       dispatcher.stop();
       reporter.stop();
+      loadReader.stop();
       await Promise.all([link.stop(), local.close()]);
       pool.destroy();
       log.info('agent.stopped');

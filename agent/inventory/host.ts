@@ -1,9 +1,10 @@
 /** What the host is: operating system, tools, interfaces, addresses. */
 import { readFile } from 'node:fs/promises';
-import { availableParallelism, machine, networkInterfaces, release, totalmem, type } from 'node:os';
+import { availableParallelism, machine, networkInterfaces, release, type } from 'node:os';
 import type { HostResources } from '#protocol/inventory.ts';
 import type { Exec } from '../system/exec.ts';
 import { isManagedInterface, readInterfaces } from './interfaces.ts';
+import { memoryTotal } from './load.ts';
 
 export interface HostDeps {
   exec: Exec;
@@ -30,7 +31,7 @@ export function createHostReader(deps: HostDeps): () => Promise<HostResources> {
       osVersion: os.VERSION_ID ?? '',
       lxcVersion,
       cpuCount: availableParallelism(),
-      memoryTotalBytes: totalmem(),
+      memoryTotalBytes: memoryTotal(),
       storageDrivers,
       interfaces,
       addresses: ownAddresses(deps.managedNetworks()),

@@ -14,7 +14,7 @@ import { recordPower, refOf } from '../commands/instances.ts';
 import type { InstanceTransition } from '../drivers/instance/driver.ts';
 import { instanceKey } from '../journal/journal.ts';
 import { hasNews, hasUsageNews } from './changes.ts';
-import { hasChanged, readLoad } from './load.ts';
+import { hasChanged } from './load.ts';
 
 /** Several changes of one instance in a row are told once. */
 const COALESCE_MS = 50;
@@ -29,6 +29,7 @@ export interface ReporterDeps {
   host: Host;
   send(frame: AgentFrame): boolean;
   isBusy(ref: InstanceRef): boolean;
+  readLoad(): Promise<HostLoad>;
 }
 
 export interface Reporter {
@@ -43,7 +44,7 @@ export interface Reporter {
   stop(): void;
 }
 
-export function createReporter({ host, send, isBusy }: ReporterDeps): Reporter {
+export function createReporter({ host, send, isBusy, readLoad }: ReporterDeps): Reporter {
   const told = new Map<string, InstanceReport>();
   const touched = new Map<string, InstanceRef>();
   const timers = new Set<NodeJS.Timeout>();

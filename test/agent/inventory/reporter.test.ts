@@ -4,7 +4,7 @@ import type { Host } from '#agent/commands/host.ts';
 import { autostartOrder, restoreInstances } from '#agent/inventory/boot.ts';
 import { hasNews, hasUsageNews } from '#agent/inventory/changes.ts';
 import { parseOsRelease } from '#agent/inventory/host.ts';
-import { hasChanged } from '#agent/inventory/load.ts';
+import { decay, hasChanged, isWaiting } from '#agent/inventory/load.ts';
 import { createReporter, fullFrames, type Reporter } from '#agent/inventory/reporter.ts';
 import type { AgentFrame } from '#protocol/frames.ts';
 import type { InstanceReport, InstanceState } from '#protocol/inventory.ts';
@@ -24,7 +24,12 @@ beforeEach(() => {
   sent = [];
   busy = '';
   const send = (frame: AgentFrame) => sent.push(frame) > 0;
-  reporter = createReporter({ host, send, isBusy: ({ name }) => name === busy });
+  reporter = createReporter({
+    host,
+    send,
+    isBusy: ({ name }) => name === busy,
+    readLoad: () => Promise.reject(new Error('unused')),
+  });
   reporter.start();
 });
 afterEach(() => {
@@ -192,4 +197,21 @@ describe('after a boot', () => {
     expect(state.statuses.get('default/c1')).toBe('Stopped');
     expect(host.journal.instances.find(ref)?.power).toBe('STOPPED');
   });
+});
+
+it('averages the load over a minute, as the kernel does', () => {
+  const after = (seconds: number) =>
+    Array.from({ length: seconds / 2 }).reduce<number>((average) => decay(average, 4, 2_000), 0);
+  expect(after(60)).toBeCloseTo(4 * (1 - Math.exp(-1)), 6);
+  expect(after(600)).toBeCloseTo(4, 3);
+});
+
+it('counts what runs or waits for a disk, whatever its name', () => {
+  expect(['1 (sh) R 0 1', '2 (a) b) D 0', '3 (R) S 0', '4 (x (R) I 0', ''].map(isWaiting)).toEqual([
+    true,
+    true,
+    false,
+    false,
+    false,
+  ]);
 });
