@@ -15,6 +15,10 @@ export const ERROR_STATUS = {
   conflict: 409,
   precondition_failed: 412,
   too_large: 413,
+  /** Well-formed, allowed, and yet nothing that can be done as asked. */
+  unprocessable: 422,
+  /** A limit on how much or how often; later it may pass. */
+  too_many: 429,
   /** LXD answers 500 for some refusals; scripts match the text. */
   failed: 500,
   internal: 500,

@@ -17,10 +17,10 @@ export function sync(metadata: unknown = {}, headers: Record<string, string> = {
 }
 
 /** Sync 201: something was created at `location` (`/1.0/…`, no host). */
-export function created(location: string): Response {
+export function created(location: string, metadata: unknown = null): Response {
   return json(
     201,
-    { type: 'sync', status: 'Success', status_code: 200, operation: '', error_code: 0, error: '', metadata: null },
+    { type: 'sync', status: 'Success', status_code: 200, operation: '', error_code: 0, error: '', metadata },
     { location },
   );
 }

@@ -8,8 +8,8 @@ import type { Db } from '#worker/state/db.ts';
 
 /** Who calls, as events name them (`requestor`) and permission checks see them. */
 export interface Principal {
-  protocol: 'tls' | 'unix';
-  /** Certificate fingerprint, or the local user's name. */
+  protocol: 'tls' | 'unix' | 'webhook';
+  /** Certificate fingerprint, the local user's name, or the trigger's. */
   username: string;
   address: string;
   /** Null: every project, and the server itself. */
@@ -28,6 +28,8 @@ export interface Context {
   now: () => string;
   /** A fresh UUID. */
   newId: () => string;
+  /** The id kept for this request's operation, once; null afterwards. Absent: none is kept. */
+  takeOperationId?: () => string | null;
 }
 
 export type Authorized = Context & { principal: Principal };

@@ -11,6 +11,7 @@ import { nicNetworks } from '#worker/domain/instance-devices.ts';
 import { generateInstanceName } from '#worker/domain/instance-names.ts';
 import { parseArchitecture, parseInstanceType } from '#worker/domain/instance-type.ts';
 import { findClusterGroup } from '#worker/state/cluster-groups.ts';
+import type { Write } from '#worker/state/db.ts';
 import type { ImageRow } from '#worker/state/images.ts';
 import {
   type CreationFacts,
@@ -35,12 +36,21 @@ import {
   validateOwn,
 } from './instance-validate.ts';
 import { isRestricted } from './instances.ts';
-import { startOperation } from './operations.ts';
+import { newOperationId, startOperation } from './operations.ts';
 
 export interface CreateRequest {
   project: string;
   target: string | null;
   body: InstancesPost;
+  /** More rows for the batch of the instance: it is made with them or not at all. */
+  alongside?: (made: Made) => Write[];
+}
+
+/** What a creation is about to write. */
+export interface Made {
+  instanceId: string;
+  name: string;
+  operationId: string;
 }
 
 /** Every member is in it, and it needs no row. */
@@ -177,8 +187,10 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
   try {
     const memberPool = facts.poolMembers.find((row) => row.pool === pool.name && row.member === member);
     const row: NewInstanceRow = { ...draft, member, pool: pool.name, memoryBytes, status: 'Stopped' };
+    const operationId = newOperationId(ctx);
     return await startOperation(ctx, {
       operation: {
+        id: operationId,
         project,
         class: 'task',
         description: 'Creating instance',
@@ -187,6 +199,7 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
         location: member,
       },
       writes: [
+        ...(request.alongside?.({ instanceId: draft.id, name: asked.name, operationId }) ?? []),
         insertInstance(ctx.db, row),
         insertPlacement(ctx.db, placementNote({ instanceId: draft.id, target }, placement, draft.createdAt)),
         ...(image ? [touchImage(ctx.db, image, ctx.now())] : []),

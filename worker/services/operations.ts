@@ -40,6 +40,9 @@ export interface Start {
   events?: ClusterEvent[];
 }
 
+/** The id of the next operation: the one that was kept for this request, the first time, else a fresh one. */
+export const newOperationId = (ctx: Context): string => ctx.takeOperationId?.() ?? ctx.newId();
+
 /**
  * Starts an operation: it, its commands and `writes` in one batch, then members and listeners are told. Without commands the
  * caller ends it with `finishOperation`, except that with `converge` given it is done already: nobody is there to wait for.
@@ -50,7 +53,7 @@ export async function startOperation(ctx: Authorized, start: Start): Promise<Api
   const now = ctx.now();
   const done = commands.length === 0 && converge !== undefined && start.operation.class === 'task';
   const status = start.operation.status ?? (done ? SUCCESS : RUNNING);
-  const row = operationRow({ id: ctx.newId(), ...start.operation, status }, now);
+  const row = operationRow({ id: newOperationId(ctx), ...start.operation, status }, now);
   const orders = [
     ...commands.map((command) => ({ command, operationId: row.id })),
     ...(converge ?? []).map((command) => ({ command, operationId: null })),
@@ -69,6 +72,12 @@ export async function startOperation(ctx: Authorized, start: Start): Promise<Api
     member,
     orders: [{ ...command, operationId, createdAt: now }],
   }));
+  ctx.log.info('operation.started', {
+    operationId: row.id,
+    operation: row.description,
+    commandIds: orders.map(({ command }) => command.id).join(' '),
+    members: orders.map(({ member }) => member).join(' '),
+  });
   await spread(ctx, mergeFollowups([{ events: [operationEvent(row), ...events], deliveries }]));
   return operationToApi(row);
 }
