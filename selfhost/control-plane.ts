@@ -6,12 +6,12 @@ import path from 'node:path';
 import { ensureBootstrapToken } from './bootstrap.ts';
 import { buildWorker } from './build.ts';
 import { ensureServerCertificate, fingerprintOf } from './certificate.ts';
+import { startDatabase } from './database.ts';
 import { startFront } from './front.ts';
 import { ensureSecrets } from './keys.ts';
 import { applyMigrations } from './migrate.ts';
 import { inRepository } from './paths.ts';
-import { type Endpoint, findFreePort, formatEndpoint } from './port.ts';
-import { startSqld, waitUntilServing } from './sqld.ts';
+import { type Endpoint, formatEndpoint } from './port.ts';
 import { type Supervised, supervise } from './supervisor.ts';
 import { trustClient } from './trust.ts';
 import { waitFor } from './wait.ts';
@@ -25,6 +25,8 @@ export interface ControlPlaneOptions {
   /** Certificates (PEM) of clients to let in from the start. */
   trust?: readonly { name: string; certificate: string }[];
   logLevel?: string;
+  /** How many replicas of the database; reads go to the first. Default: none. */
+  replicas?: number;
   /** The worker's entry; default: the product's. */
   worker?: string;
   log?: (line: string) => void;
@@ -35,13 +37,13 @@ export interface ControlPlane {
   certificate: string;
   endpoints: Endpoint[];
   databasePid(): number | undefined;
+  replicaPids(): (number | undefined)[];
   workerPid(): number | undefined;
   stop(): Promise<void>;
 }
 
 /** workerd waits for open websockets at SIGTERM, for ever: agents hold theirs open. */
 const WORKER_GRACE_MS = 5_000;
-const DATABASE_GRACE_MS = 5_000;
 
 /** Resolves when it answers requests. Throws with nothing left running; `code` is EADDRINUSE when a port is taken. */
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
@@ -50,29 +52,19 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const hosts = options.addresses.map((address) => address.replace(/:\d+$/, '').replace(/^\[|\]$/g, ''));
   const files = { certificate: path.join(dir, 'server.crt'), key: path.join(dir, 'server.key') };
-  const [secrets, pair, worker, databasePort] = await Promise.all([
+  const [secrets, pair, worker] = await Promise.all([
     ensureSecrets(dir),
     ensureServerCertificate(files, hosts),
     buildWorker(options.worker),
-    findFreePort(),
   ]);
   const stops: (() => Promise<void>)[] = [];
   const stop = async () => {
     for (const step of stops.splice(0).reverse()) await step();
   };
   try {
-    const database = await supervise(
-      {
-        name: 'sqld',
-        start: () =>
-          startSqld({ dataDir: path.join(dir, 'db'), port: databasePort, publicKeyFile: secrets.databaseKeyFile }),
-        ready: (child) => waitUntilServing(child, databasePort),
-        graceMs: DATABASE_GRACE_MS,
-      },
-      log,
-    );
+    const database = await startDatabase({ dataDir: dir, replicas: options.replicas ?? 0, secrets, log });
     stops.push(() => database.stop());
-    const access = { url: `http://127.0.0.1:${databasePort}`, authToken: secrets.databaseToken };
+    const access = { url: `http://127.0.0.1:${database.port}`, authToken: secrets.databaseToken };
     await applyMigrations(access, inRepository('migrations'));
     for (const client of options.trust ?? []) await trustClient(access, client.name, client.certificate);
     const server = { fingerprint: fingerprintOf(pair.certificate), addresses: options.addresses };
@@ -82,9 +74,11 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       {
         dataDir: dir,
         worker,
-        databasePort,
+        databasePort: database.port,
+        readPort: database.readPort,
         vars: {
           LIBSQL_URL: 'http://database',
+          ...(database.readPort === null ? {} : { LIBSQL_READ_URL: 'http://database-near' }),
           LIBSQL_AUTH_TOKEN: secrets.databaseToken,
           SIGNING_SECRET: secrets.signingSecret,
           PUBLIC_ADDRESSES: options.addresses.join(','),
@@ -109,6 +103,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       certificate: pair.certificate,
       endpoints: front.endpoints,
       databasePid: database.pid,
+      replicaPids: database.replicaPids,
       workerPid: runtime.pid,
       stop,
     };

@@ -4,13 +4,17 @@ import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { startControlPlane } from './control-plane.ts';
 import { parseEndpoint } from './port.ts';
+import { promoteReplica } from './replication.ts';
 
-const USAGE = `Usage: bin/control-plane --data DIR --listen HOST:PORT… [--address HOST:PORT…] [--trust FILE…] [--log-level LEVEL]
+const USAGE = `Usage: bin/control-plane --data DIR --listen HOST:PORT… [--address HOST:PORT…] [--trust FILE…] [--replicas N] [--log-level LEVEL]
+       bin/control-plane --data DIR --promote N
 
   --data DIR      where database, keys and image content are kept
   --listen ADDR   where to serve; several times for several addresses
   --address ADDR  what clients and hosts reach it under (default: the addresses listened on)
   --trust FILE    certificate (PEM) of a client to let in, for example ~/.config/lxc/client.crt
+  --replicas N    keep N replicas of the database, and read from the first (default: 0)
+  --promote N     while it is stopped: replica N becomes the database, the lost one is kept as db.lost
 `;
 
 // V8 counts the buffers of passing bodies as growth of its heap, which is small here: with the default it would look through
@@ -24,13 +28,33 @@ const { values } = parseArgs({
     address: { type: 'string', multiple: true },
     trust: { type: 'string', multiple: true },
     'log-level': { type: 'string' },
+    replicas: { type: 'string', default: '0' },
+    promote: { type: 'string' },
     help: { type: 'boolean', short: 'h' },
   },
 });
-if (values.help || values.data === undefined || values.listen === undefined) {
+const isNumber = (text: string) => /^\d$/.test(text);
+const isUsed =
+  values.data !== undefined &&
+  isNumber(values.replicas) &&
+  (values.promote === undefined ? values.listen !== undefined : isNumber(values.promote));
+if (values.help || values.data === undefined || !isUsed) {
   process.stderr.write(USAGE);
   process.exit(values.help ? 0 : 2);
 }
+if (values.promote !== undefined) {
+  try {
+    const newest = await promoteReplica(values.data, Number(values.promote));
+    process.stdout.write(
+      `Replica ${values.promote} is the database of the next start. Newest event: ${newest ?? 'none'}.\n`,
+    );
+    process.exit(0);
+  } catch (error) {
+    process.stderr.write(`${describe(error)}\n`);
+    process.exit(1);
+  }
+}
+const listen = values.listen ?? [];
 
 try {
   const trust = await Promise.all(
@@ -38,8 +62,9 @@ try {
   );
   const plane = await startControlPlane({
     dataDir: values.data,
-    listen: values.listen.map(parseEndpoint),
-    addresses: values.address ?? values.listen,
+    listen: listen.map(parseEndpoint),
+    addresses: values.address ?? listen,
+    replicas: Number(values.replicas),
     trust,
     ...(values['log-level'] === undefined ? {} : { logLevel: values['log-level'] }),
   });

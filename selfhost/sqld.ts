@@ -1,6 +1,7 @@
-/** The database: sqld, on loopback only, with token authentication. Its files are `<data>/db`. */
+/** The database: sqld, on loopback only, with token authentication. The primary's files are `<data>/db`. */
 import type { ChildProcess } from 'node:child_process';
 import { inRepository } from './paths.ts';
+import type { PeerFiles } from './replication.ts';
 import { startDaemon } from './run.ts';
 import { waitFor } from './wait.ts';
 
@@ -8,6 +9,26 @@ export interface SqldOptions {
   dataDir: string;
   port: number;
   publicKeyFile: string;
+  /** Serves replicas on this port of loopback. */
+  serves?: { port: number; peer: PeerFiles };
+  /** Is a replica of the primary that serves there. */
+  follows?: { port: number; peer: PeerFiles };
+}
+
+const peerFlags = (prefix: string, { certificate, key, authority }: PeerFiles): string[] => [
+  ...[`--${prefix}-tls`, `--${prefix}-cert-file`, certificate, `--${prefix}-key-file`, key],
+  ...[`--${prefix}-ca-cert-file`, authority],
+];
+
+function replicationFlags({ serves, follows }: SqldOptions): string[] {
+  return [
+    ...(serves === undefined
+      ? []
+      : ['--grpc-listen-addr', `127.0.0.1:${serves.port}`, ...peerFlags('grpc', serves.peer)]),
+    ...(follows === undefined
+      ? []
+      : ['--primary-grpc-url', `https://127.0.0.1:${follows.port}`, ...peerFlags('primary-grpc', follows.peer)]),
+  ];
 }
 
 /** Starts it; serving is another matter (`waitUntilServing`). */
@@ -17,6 +38,7 @@ export function startSqld(options: SqldOptions): ChildProcess {
     [
       ...['-d', options.dataDir, '--http-listen-addr', `127.0.0.1:${options.port}`],
       ...['--auth-jwt-key-file', options.publicKeyFile, '--no-welcome'],
+      ...replicationFlags(options),
     ],
     { env: { RUST_LOG: 'warn' } },
   );

@@ -19,6 +19,8 @@ export interface WorkerdOptions {
   /** The bundle: one ES module. */
   worker: string;
   databasePort: number;
+  /** Of the replica that reads go to; null when there is none. */
+  readPort: number | null;
   vars: Record<string, string>;
 }
 
@@ -77,15 +79,22 @@ function renderConfig(options: WorkerdOptions, compatibility: { date: string; fl
   const bindings = [
     ...Object.entries(OBJECTS).map(([key, name]) => `(name = "${key}", durableObjectNamespace = "${name}")`),
     '(name = "DB", service = "database")',
+    ...(options.readPort === null ? [] : ['(name = "DB_READ", service = "database-near")']),
     '(name = "IMAGES_DISK", service = "blobs")',
     ...Object.keys(options.vars).map((name) => `(name = "${name}", fromEnvironment = "${name}")`),
+  ];
+  const external = (name: string, port: number) =>
+    `(name = "${name}", external = (address = "127.0.0.1:${port}", http = ()))`;
+  const databases = [
+    external('database', options.databasePort),
+    ...(options.readPort === null ? [] : [external('database-near', options.readPort)]),
   ];
   return `using Workerd = import "/workerd/workerd.capnp";
 
 const config :Workerd.Config = (
   services = [
     (name = "main", worker = .worker),
-    (name = "database", external = (address = "127.0.0.1:${options.databasePort}", http = ())),
+    ${databases.join(',\n    ')},
     ${disk('objects', 'objects')},
     ${disk('blobs', 'blobs')},
   ],

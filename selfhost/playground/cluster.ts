@@ -20,6 +20,8 @@ export interface PlaygroundOptions {
   conf: (run: Run) => string;
   report: Report;
   logLevel?: string;
+  /** Replicas of the database. */
+  replicas?: number;
 }
 
 /** One host and what runs on it for us. */
@@ -71,6 +73,7 @@ export async function startPlayground(options: PlaygroundOptions): Promise<Playg
         addresses: [facing],
         trustFile: client.certificateFile,
         ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
+        ...(options.replicas === undefined ? {} : { replicas: options.replicas }),
       }),
     );
     await connectClient(client, loopback, control.certificate);

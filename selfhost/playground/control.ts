@@ -23,6 +23,8 @@ export interface ControlProcessOptions {
   addresses: readonly string[];
   trustFile: string;
   logLevel?: string;
+  /** Replicas of the database. */
+  replicas?: number;
 }
 
 /** Node gives up memory late; the front's own need is small, so let it collect before it grows. */
@@ -36,7 +38,7 @@ export async function startControlProcess(options: ControlProcessOptions): Promi
     ...[...NODE_FLAGS, program, '--data', options.dataDir, '--trust', options.trustFile],
     ...options.listen.flatMap((address) => ['--listen', address]),
     ...options.addresses.flatMap((address) => ['--address', address]),
-    ...['--log-level', options.logLevel ?? 'info'],
+    ...['--log-level', options.logLevel ?? 'info', '--replicas', String(options.replicas ?? 0)],
   ];
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', process.execPath, ...args], {
     stdio: ['ignore', 'pipe', out],

@@ -33,7 +33,9 @@ const TRY_THIS = `
   Ctrl-C here removes all of it.
 `;
 
-const { values } = parseArgs({ options: { port: { type: 'string', default: String(PORT) } } });
+const { values } = parseArgs({
+  options: { port: { type: 'string', default: String(PORT) }, replicas: { type: 'string', default: '0' } },
+});
 const print = (line: string) => process.stdout.write(`${line}\n`);
 const report = createReport(print);
 const started = performance.now();
@@ -64,7 +66,7 @@ async function main(port: number): Promise<void> {
     report('Image debian/12, from Debian’s packages (cached for the next time)', ensureDebian),
   ]);
   images.catch(() => {});
-  starting = startPlayground({ port, conf: () => FILES.conf, report });
+  starting = startPlayground({ port, conf: () => FILES.conf, report, replicas: Number(values.replicas) });
   const it = await starting;
   const server = await servePlayground(it);
   server.unref();
