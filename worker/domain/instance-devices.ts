@@ -5,7 +5,8 @@
  * rather than stored and ignored.
  */
 import ipaddr from 'ipaddr.js';
-import { checkDeviceName, hasLineBreak } from '#protocol/names.ts';
+import { checkDeviceName, checkVolumeName, hasLineBreak } from '#protocol/names.ts';
+import { isTrue } from '#protocol/units.ts';
 import type { Device, Devices } from './config.ts';
 import * as t from './instance-config-types.ts';
 
@@ -116,11 +117,26 @@ function checkDisk(device: Device): string | null {
     return device.pool ? null : 'Root disk entry must have a "pool" property set';
   }
   if (!device.source) return 'Disk entry is missing the required "source" or "path" property';
-  if (device.pool) return 'Custom volumes as disks are not supported in this version';
+  if (device.pool) return checkVolumeDisk(device, device.source);
   if (!device.source.startsWith('/') || !noParentSteps(device.source))
     return 'Source path must be absolute for local sources';
   return device.size ? 'Only the root disk may have a size quota' : null;
 }
+
+/** A disk that is a custom volume. */
+function checkVolumeDisk(device: Device, source: string): string | null {
+  if (source.startsWith('/')) return 'Storage volumes cannot be specified as absolute paths';
+  if (device.shift) return 'The "shift" property cannot be used with custom storage volumes';
+  if (isTrue(device.recursive)) return 'The recursive option is only supported for additional bind-mounted paths';
+  if (device.size) return 'Only the root disk may have a size quota';
+  return checkVolumeName(source);
+}
+
+/** The custom volumes among the disks: device name, pool and volume. */
+export const volumeDisks = (devices: Devices): { device: string; pool: string; volume: string }[] =>
+  Object.entries(devices).flatMap(([name, { type, path, pool, source }]) =>
+    type === 'disk' && path !== '/' && pool && source ? [{ device: name, pool, volume: source }] : [],
+  );
 
 function checkNic(device: Device): string | null {
   if (device.network) {
@@ -235,7 +251,7 @@ export function checkRestrictedDevices(
 ): string | null {
   for (const [name, device] of Object.entries(devices)) {
     if (sameDevice(device, previous[name])) continue;
-    if (device.type === 'disk' && (!isRoot(device) || device['raw.mount.options']))
+    if (device.type === 'disk' && ((!isRoot(device) && !device.pool) || device['raw.mount.options']))
       return `Device validation failed for "${name}": Host paths and raw mount options are forbidden`;
     if (device.type === 'nic' && !device.network && !managedNetworks.has(device.parent ?? ''))
       return `Device validation failed for "${name}": Only managed networks are allowed`;

@@ -30,11 +30,13 @@ import { memoryBytesOf, toImageSource, toInstanceSpec, toNetworkSpecs } from './
 import {
   CREATING,
   type Expanded,
+  INITIALISING,
   missingHwaddrs,
   pickProfiles,
   validateExpanded,
   validateOwn,
 } from './instance-validate.ts';
+import { memberOfVolumes } from './instance-volumes.ts';
 import { isRestricted } from './instances.ts';
 import { newOperationId, startOperation } from './operations.ts';
 
@@ -172,6 +174,8 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
   const memoryBytes = memoryBytesOf(expanded.config);
   const networkNames = managedNames(expanded, facts);
 
+  const volumesAt = await memberOfVolumes(ctx, project, expanded.devices, target, INITIALISING);
+
   const placement = await ctx.objects.cluster.place({
     instanceId: draft.id,
     project,
@@ -181,7 +185,7 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
     networks: networkNames,
     imageFingerprint: image?.fingerprint ?? null,
     memoryBytes,
-    target,
+    target: volumesAt ?? target,
   });
   const { member } = placement;
   try {

@@ -34,6 +34,7 @@ import {
   validateExpanded,
   validateOwn,
 } from './instance-validate.ts';
+import { checkVolumesOn } from './instance-volumes.ts';
 import { isRestricted, writableParts } from './instances.ts';
 import { startOperation } from './operations.ts';
 
@@ -85,6 +86,7 @@ async function change(
   const asked = wantedOf(row);
   const wanted = { ...asked, devices: dropEmptyOptions(asked.devices) };
   const { next, layers, expanded } = nextRow(ctx, loaded, wanted);
+  await checkVolumesOn(ctx, project, expanded.devices, row.member);
   const spec = toInstanceSpec(next, layers);
   const networks = toNetworkSpecs(expanded.devices, loaded.networks, loaded.networkMembers, row.member);
   const memoryBytes = memoryBytesOf(expanded.config);

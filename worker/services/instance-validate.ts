@@ -21,7 +21,8 @@ export interface Prefixes {
   devices: string;
 }
 
-const INITIALISING = 'Failed creating instance record: Failed initialising instance: ';
+/** Before a refusal that LXD's instance driver would make. */
+export const INITIALISING = 'Failed creating instance record: Failed initialising instance: ';
 export const CREATING: Prefixes = {
   config: 'Failed creating instance record: ',
   devices: `${INITIALISING}Invalid devices: `,

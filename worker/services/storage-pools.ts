@@ -32,14 +32,16 @@ export interface ApiPool {
   locations: string[];
 }
 
-/** By kind and name: the members' copies of the images that instances were cloned from, instances, profiles. */
+/** By kind and name: the members' copies of the images that instances were cloned from, instances, profiles, custom volumes. */
 function usedBy(users: readonly PoolUser[]): string[] {
   const images = users.flatMap(({ baseImage, member }) =>
     baseImage === null || member === null ? [] : [`/1.0/images/${baseImage}?target=${encodeURIComponent(member)}`],
   );
-  const others = users.map(({ kind, name, project }) =>
-    resourceUrl(kind === 'instance' ? 'instances' : 'profiles', name, project),
-  );
+  const others = users.map(({ pool, kind, name, project, member }) => {
+    if (kind !== 'volume') return resourceUrl(kind === 'instance' ? 'instances' : 'profiles', name, project);
+    const url = resourceUrl(`storage-pools/${encodeURIComponent(pool)}/volumes/custom`, name, project);
+    return `${url}${url.includes('?') ? '&' : '?'}target=${encodeURIComponent(member ?? '')}`;
+  });
   return [...new Set(images), ...others].sort();
 }
 

@@ -7,7 +7,7 @@ import type { PoolSpec } from '#protocol/commands.ts';
 import { notFound } from '#protocol/errors.ts';
 import type { Config } from '#worker/domain/config.ts';
 import type { Db } from './db.ts';
-import { instances, profiles, storagePoolMembers, storagePools } from './schema.ts';
+import { instances, profiles, storagePoolMembers, storagePools, storageVolumes } from './schema.ts';
 import type { Statement } from './statement.ts';
 
 export type PoolRow = typeof storagePools.$inferSelect;
@@ -55,25 +55,25 @@ export async function poolSpecFor(db: Db, pool: string, member: string): Promise
   return toPoolSpec(found, found.members.find((row) => row.member === member)?.config ?? {});
 }
 
-/** Who uses pools: instances by their root volume, profiles by their disk devices. */
+/** Who uses pools: instances by their root volume, profiles by their disk devices, custom volumes by being there. */
 export interface PoolUser {
   pool: string;
-  kind: 'instance' | 'profile';
+  kind: 'instance' | 'profile' | 'volume';
   project: string;
   name: string;
-  /** Where an instance is, and the fingerprint of the image it was cloned from there; null otherwise. */
+  /** Where an instance or volume is, and the fingerprint of the image it was cloned from there; null otherwise. */
   member: string | null;
   baseImage: string | null;
 }
 
-/** Every use of the pool (null: of all pools) in one statement. */
+/** Every use of the pool (null: of all pools) in one round trip. */
 export async function listPoolUsers(db: Db, pool: string | null): Promise<PoolUser[]> {
   const device = sql`json_each(${profiles.devices}) as device`;
   const devicePool = sql<string>`json_extract(device.value, '$.pool')`;
   const ofInstances = db
     .select({
       pool: sql<string>`${instances.pool}`.as('pool'),
-      kind: sql<'instance' | 'profile'>`'instance'`.as('kind'),
+      kind: sql<PoolUser['kind']>`'instance'`.as('kind'),
       project: sql<string>`${instances.project}`.as('project'),
       name: sql<string>`${instances.name}`.as('name'),
       member: sql<string | null>`${instances.member}`.as('member'),
@@ -84,7 +84,7 @@ export async function listPoolUsers(db: Db, pool: string | null): Promise<PoolUs
   const ofProfiles = db
     .selectDistinct({
       pool: devicePool.as('pool'),
-      kind: sql<'instance' | 'profile'>`'profile'`.as('kind'),
+      kind: sql<PoolUser['kind']>`'profile'`.as('kind'),
       project: sql<string>`${profiles.project}`.as('project'),
       name: sql<string>`${profiles.name}`.as('name'),
       member: sql<string | null>`null`.as('member'),
@@ -98,8 +98,19 @@ export async function listPoolUsers(db: Db, pool: string | null): Promise<PoolUs
         pool === null ? sql`${devicePool} is not null` : sql`${devicePool} = ${pool}`,
       ),
     );
-  const [first, second] = await db.batch([ofInstances, ofProfiles]);
-  return [...first, ...second];
+  const ofVolumes = db
+    .select({
+      pool: storageVolumes.pool,
+      kind: sql<PoolUser['kind']>`'volume'`.as('kind'),
+      project: storageVolumes.project,
+      name: storageVolumes.name,
+      member: storageVolumes.member,
+      baseImage: sql<string | null>`null`.as('base_image'),
+    })
+    .from(storageVolumes)
+    .where(pool === null ? undefined : eq(storageVolumes.pool, pool));
+  const [first, second, third] = await db.batch([ofInstances, ofProfiles, ofVolumes]);
+  return [...first, ...second, ...third];
 }
 
 export interface PoolInstance {

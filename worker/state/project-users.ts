@@ -8,15 +8,14 @@ import { type LifecycleDraft, runPlan } from './plan.ts';
 
 export interface ProjectUser {
   project: string;
-  kind: 'instances' | 'profiles' | 'images' | 'networks' | 'storage-pools';
+  /** Its collection's path below `/1.0`. */
+  kind: string;
   name: string;
 }
 
-const Rows = z.array(
-  z.object({ project: z.string(), kind: z.enum(['instances', 'profiles', 'images', 'networks']), name: z.string() }),
-);
+const Rows = z.array(z.object({ project: z.string(), kind: z.string(), name: z.string() }));
 
-/** Instances, profiles and images of the project (null: of all), and the networks, which are the default project's. */
+/** Instances, profiles, images and custom volumes of the project (null: of all), and the networks, which are the default project's. */
 export async function listProjectUsers(db: Db, project: string | null): Promise<ProjectUser[]> {
   const own = project === null ? sql`true` : sql`project = ${project}`;
   const networks = project === null || project === 'default' ? sql`true` : sql`false`;
@@ -24,6 +23,7 @@ export async function listProjectUsers(db: Db, project: string | null): Promise<
     db.all(sql`select project, 'instances' as kind, name from instances where ${own}
       union all select project, 'profiles', name from profiles where ${own}
       union all select project, 'images', fingerprint from images where ${own} and status = 'ready'
+      union all select project, 'storage-pools/' || pool || '/volumes/custom', name from storage_volumes where ${own}
       union all select 'default', 'networks', name from networks where ${networks}`),
   );
   return Rows.parse(rows);
@@ -33,6 +33,7 @@ export async function listProjectUsers(db: Db, project: string | null): Promise<
 const isEmpty = (project: string): SQL =>
   sql`not exists (select 1 from instances where project = ${project})
     and not exists (select 1 from images where project = ${project})
+    and not exists (select 1 from storage_volumes where project = ${project})
     and not exists (select 1 from profiles where project = ${project} and name <> 'default')`;
 
 /** False when something is in the project: then nothing happens. Certificates confined to it lose it. */

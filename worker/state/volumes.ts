@@ -122,13 +122,3 @@ export const updateVolume = (
 /** For effects: the row of the volume, as a condition. */
 export const volumeCondition = ({ pool, project, name, member }: VolumeKey): SQL =>
   sql`pool = ${pool} and project = ${project} and name = ${name} and member = ${member}`;
-
-/** Names of the custom volumes on the member. */
-export async function listVolumeNamesOn(db: Db, member: string): Promise<string[]> {
-  const rows = await db
-    .select({ name: storageVolumes.name })
-    .from(storageVolumes)
-    .where(eq(storageVolumes.member, member))
-    .orderBy(asc(storageVolumes.name));
-  return rows.map(({ name }) => name);
-}
