@@ -8,8 +8,9 @@
 import { z } from 'zod';
 import { CommandNameSchema } from './commands.ts';
 import { WireError } from './errors.ts';
+import { HOST_EVENTS_PER_FRAME, HostEvent } from './host-events.ts';
 import { InstanceNames } from './instance-names.ts';
-import { HostLoad, HostResources, InstanceReport } from './inventory.ts';
+import { HostLoad, HostResources, HostState, InstanceReport } from './inventory.ts';
 import { QUERY_NAMES } from './queries.ts';
 
 export const HEARTBEAT_REQUEST = 'ping';
@@ -49,7 +50,7 @@ export const AgentFrame = z.discriminatedUnion('type', [
   }),
   /** `full`: instances not listed are not on the host. */
   z.object({ type: z.literal('inventory'), full: z.boolean(), instances: z.array(InstanceReport) }),
-  z.object({ type: z.literal('load'), load: HostLoad }),
+  z.object({ type: z.literal('load'), load: HostLoad, state: HostState.optional() }),
   z.object({ type: z.literal('resources'), resources: HostResources }),
   /** The command is in the journal and will end, whatever happens. */
   z.object({ type: z.literal('ack'), id: Id }),
@@ -72,6 +73,8 @@ export const AgentFrame = z.discriminatedUnion('type', [
       z.object({ ok: z.literal(false), error: WireError }),
     ]),
   }),
+  /** What happened while there was no link, in order; sent until it is acknowledged. Before the full inventory. */
+  z.object({ type: z.literal('events'), events: z.array(HostEvent).max(HOST_EVENTS_PER_FRAME) }),
   /** A frame of the other side could not be read. */
   z.object({ type: z.literal('error'), error: WireError }),
 ]);
@@ -96,6 +99,8 @@ export const ControlFrame = z.discriminatedUnion('type', [
   z.object({ type: z.literal('cancel'), id: Id }),
   /** The result has been applied; the agent may forget it. */
   z.object({ type: z.literal('result-ack'), id: Id }),
+  /** Events up to this one are written; the agent may forget them. */
+  z.object({ type: z.literal('events-ack'), seq: z.number().int() }),
   /** A question about the host: not journaled, answered once or not at all. */
   z.object({ type: z.literal('query'), id: Id, name: z.enum(QUERY_NAMES), params: z.unknown() }),
   /** Names of the cluster's instances, for the host's DNS. `full`: what is not listed here or in later ones is gone. */

@@ -73,6 +73,31 @@ export const HostResources = z.object({
 });
 export type HostResources = z.infer<typeof HostResources>;
 
+/** The host's figures for people (LXD's member state). What has moved little is not told again for a while. */
+export const HostState = z.object({
+  uptimeSeconds: z.number(),
+  /** Of 1, 5 and 15 minutes. */
+  loadAverages: z.array(z.number()),
+  processes: z.number().int(),
+  memory: z.object({
+    totalBytes: z.number(),
+    freeBytes: z.number(),
+    sharedBytes: z.number(),
+    bufferedBytes: z.number(),
+    swapTotalBytes: z.number(),
+    swapFreeBytes: z.number(),
+  }),
+  /** Of the pools that are open on the host. */
+  pools: z.record(
+    z.string(),
+    z.object({
+      space: z.object({ usedBytes: z.number(), totalBytes: z.number() }),
+      inodes: z.object({ used: z.number(), total: z.number() }),
+    }),
+  ),
+});
+export type HostState = z.infer<typeof HostState>;
+
 /** What placement looks at. CPU load is the one-minute average. */
 export const HostLoad = z.object({
   memoryTotalBytes: z.number(),

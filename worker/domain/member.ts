@@ -43,6 +43,10 @@ export function checkGroupName(name: string): string | null {
   return null;
 }
 
+/** What the agent of a removed member is told, and shows to its host's users. */
+export const removedText = (name: string, at: string): string =>
+  `"${name}" was removed from this cluster (${at.slice(0, 16).replace('T', ' ')} UTC): join it again with a new token`;
+
 export interface MemberStanding {
   state: 'Created' | 'Evacuated';
   online: boolean;
@@ -57,7 +61,10 @@ export function memberStatus(member: MemberStanding, now: string): { status: str
   if (!member.online) {
     const seconds = Math.max(0, (Date.parse(now) - Date.parse(member.statusChangedAt)) / 1000);
     const since = member.statusChangedAt.replace('T', ' ').replace(/\.\d+Z$|Z$/, '');
-    return { status: 'Offline', message: `No heartbeat for ${seconds.toFixed(1)}s (${since} +0000 UTC)` };
+    const silence = `No heartbeat for ${seconds.toFixed(1)}s (${since} +0000 UTC)`;
+    // Silence says it all; anything else is worth a word.
+    const why = member.statusReason.replace(/^No heartbeat.*/, '');
+    return { status: 'Offline', message: why === '' ? silence : `${silence}: ${why}` };
   }
   if (member.state === 'Evacuated') return { status: 'Evacuated', message: 'Unavailable due to maintenance' };
   return { status: 'Online', message: 'Fully operational' };

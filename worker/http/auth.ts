@@ -5,7 +5,7 @@
  */
 import { z } from 'zod';
 import type { Env } from '#worker/env.ts';
-import { bearerToken, verifySession } from '#worker/lib/session.ts';
+import { bearerToken, keyId, verifySession } from '#worker/lib/session.ts';
 import { certificateDates, pemToDer } from '#worker/lib/x509.ts';
 import type { Context, Principal } from '#worker/services/context.ts';
 import { findCertificate } from '#worker/state/certificates.ts';
@@ -99,7 +99,9 @@ export const NOBODY: Caller = untrusted('', null);
 
 async function localUser(request: Request, env: Env, ctx: Context, token: string): Promise<Caller | null> {
   const session = await verifySession(env, token);
-  if (session === null || (await findMember(ctx.db, session.member)) === undefined) return null;
+  const member = session === null ? undefined : await findMember(ctx.db, session.member);
+  // The name may be another host's by now.
+  if (session === null || member === undefined || (await keyId(member.publicKey)) !== session.keyId) return null;
   const claimed = request.headers.get('x-longshore-local-user') ?? 'root';
   const username = /^[\w.@$-]{1,64}$/.test(claimed) ? claimed : 'unknown';
   const principal: Principal = { protocol: 'unix', username, address: '@', projects: null, member: session.member };

@@ -3,6 +3,7 @@
  * by the control plane, so that checking one needs no database read; a removed member is refused by the routes that matter.
  */
 import { jwtVerify, SignJWT } from 'jose';
+import { sha256Hex } from './crypto.ts';
 
 const AUDIENCE = 'longshore-agent';
 /** Renewed over the link at half of it (`SESSION_RENEW_MS`). */
@@ -19,8 +20,9 @@ function signingKey(env: SigningEnv): Uint8Array {
   return key;
 }
 
-export async function issueSession(env: SigningEnv, member: string): Promise<string> {
-  return new SignJWT()
+/** Bound to the member's key, so that it is worth nothing to whoever has the member's name later. */
+export async function issueSession(env: SigningEnv, member: string, publicKey: string): Promise<string> {
+  return new SignJWT({ key: await keyId(publicKey) })
     .setProtectedHeader({ alg: 'HS256' })
     .setSubject(member)
     .setAudience(AUDIENCE)
@@ -30,14 +32,18 @@ export async function issueSession(env: SigningEnv, member: string): Promise<str
 }
 
 /** The member a token was issued to, or null for anything that is not a valid token of ours. */
-export async function verifySession(env: SigningEnv, token: string): Promise<{ member: string } | null> {
+export async function verifySession(env: SigningEnv, token: string): Promise<{ member: string; keyId: string } | null> {
   try {
     const { payload } = await jwtVerify(token, signingKey(env), { audience: AUDIENCE, algorithms: ['HS256'] });
-    return payload.sub === undefined ? null : { member: payload.sub };
+    const { sub, key } = payload;
+    return sub === undefined || typeof key !== 'string' ? null : { member: sub, keyId: key };
   } catch {
     return null;
   }
 }
+
+/** Names a public key in a token; collisions cannot be made. */
+export const keyId = async (publicKey: string): Promise<string> => (await sha256Hex(publicKey)).slice(0, 32);
 
 /** The token of an `Authorization: Bearer …` header. */
 export function bearerToken(request: Request): string | null {

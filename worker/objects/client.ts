@@ -69,8 +69,14 @@ export function createObjects(env: Env, vars: Pick<Vars, 'linkShards'>): Objects
         );
         return answers.flat();
       },
+      state: (member) => reach('link', async () => await links(member).state(member)),
       connect: (member, request) => reach('link', () => links(member).fetch(request)),
-      disconnect: (member, reason) => reach('link', () => links(member).disconnect(member, reason)),
+      remove: (member, removal) => reach('link', () => links(member).remove(member, removal)),
+      async rename(member, newName) {
+        // First who waits for it, so that a link that never returns is noticed.
+        await reach('link', () => links(newName).expect(newName));
+        await reach('link', () => links(member).rename(member, newName));
+      },
     },
     streams: {
       open: (opening) => reach('stream', () => stream(opening.id).open(opening)),

@@ -3,7 +3,7 @@
  * `client.ts` implements it over RPC.
  */
 import type { Command, CommandName, CommandParams } from '#protocol/commands.ts';
-import type { HostLoad } from '#protocol/inventory.ts';
+import type { HostLoad, HostState } from '#protocol/inventory.ts';
 import type { QueryName, QueryParams, QueryResult } from '#protocol/queries.ts';
 
 /** An event as LXD's sockets carry it (lxd-api 3.3). `metadata` is an API operation or a lifecycle object. */
@@ -50,6 +50,12 @@ export interface MemberPresence {
   load: HostLoad | null;
 }
 
+/** A host's figures and when they came, by the control plane's clock. */
+export interface ToldState {
+  state: HostState;
+  toldMs: number;
+}
+
 /** What opens a Stream object: who may connect to it. */
 export interface StreamOpening {
   id: string;
@@ -87,10 +93,14 @@ export interface Objects {
       timeoutMs?: number,
     ): Promise<QueryResult<N>>;
     presence(): Promise<MemberPresence[]>;
+    /** What the member last told of its host; null when it has not yet. Nobody is asked. */
+    state(member: string): Promise<ToldState | null>;
     /** The agent's link upgrade, routed to the member's shard. */
     connect(member: string, request: Request): Promise<Response>;
-    /** Closes the member's link with this reason (removed, key revoked). */
-    disconnect(member: string, reason: string): Promise<void>;
+    /** Tells the agent that its member was removed, and closes its link. `cleanUp`: nothing was there. */
+    remove(member: string, removal: { reason: string; cleanUp: boolean }): Promise<void>;
+    /** Tells the agent its new name, under which it returns at once. The member's rows have it already. */
+    rename(member: string, newName: string): Promise<void>;
   };
   streams: {
     open(opening: StreamOpening): Promise<void>;

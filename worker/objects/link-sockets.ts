@@ -18,6 +18,8 @@ export interface Attachment {
   load: HostLoad | null;
   /** What the agent speaks, told by its hello. */
   protocol: number;
+  /** That it has proved to hold. */
+  publicKey: string;
 }
 
 export interface LinkSocket {
@@ -87,6 +89,7 @@ export function createLinkSockets(ctx: DurableObjectState, log: Logger): LinkSoc
         sessionMs: 0,
         load: null,
         protocol: 0,
+        publicKey: '',
       });
       send(server, { type: 'challenge', nonce, protocol: PROTOCOL_VERSION });
       return client;

@@ -6,7 +6,7 @@
  * that member. At most one socket of a member is `up`: the newest. Memory is a cache: queries in flight, last frames.
  */
 import { DurableObject } from 'cloudflare:workers';
-import { toWireError } from '#protocol/errors.ts';
+import { conflict, forbidden, toWireError } from '#protocol/errors.ts';
 import { type AgentFrame, HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE, SILENCE_LIMIT_MS } from '#protocol/frames.ts';
 import type { QueryName } from '#protocol/queries.ts';
 import { NAMES_PROTOCOL, PROTOCOL_VERSION } from '#protocol/version.ts';
@@ -16,16 +16,17 @@ import { shardOf } from '#worker/lib/id.ts';
 import { createLogger, type Logger } from '#worker/lib/log.ts';
 import { issueSession, SESSION_RENEW_MS } from '#worker/lib/session.ts';
 import { applyResult, cancelWaiting, isEnough, listWaitingCommands } from '#worker/state/commands.ts';
+import { readSilenceMs } from '#worker/state/config.ts';
 import { type Db, openDb } from '#worker/state/db.ts';
 import type { Followup } from '#worker/state/followup.ts';
+import { applyHostEvents } from '#worker/state/host-events.ts';
 import { listInstanceNames } from '#worker/state/instance-names.ts';
 import { applyInventory } from '#worker/state/inventory.ts';
-import { findMember, listMembers, recordHello, setOffline, setResources } from '#worker/state/members.ts';
+import { listMembers, recordHello, setOffline, setResources } from '#worker/state/members.ts';
 import { listCancelling } from '#worker/state/operations.ts';
-import { recordWarning } from '#worker/state/warnings.ts';
 import { createObjects } from './client.ts';
-import type { MemberPresence, Objects, Order } from './contract.ts';
-import { judgeHello } from './handshake.ts';
+import type { MemberPresence, Objects, Order, ToldState } from './contract.ts';
+import { admit } from './link-admission.ts';
 import { away, createQueries, type QueryAnswer } from './link-queries.ts';
 import {
   type Attachment,
@@ -40,7 +41,10 @@ import {
 } from './link-sockets.ts';
 import { createNameRoutes, type NameRoutes } from './name-routes.ts';
 import { createNameGreeter, type NameGreeter, type NamesFrame } from './names.ts';
-import { awayDeadline, judgePresence } from './presence.ts';
+import { type Away, awayDeadline, HANDSHAKE_LIMIT_MS, judgePresence } from './presence.ts';
+
+/** Where a member's figures are kept while nobody looks; rebuilt by its next report. */
+const stateKey = (member: string) => `state:${member}`;
 
 export class Links extends DurableObject<Env> {
   readonly #db: Db;
@@ -53,7 +57,9 @@ export class Links extends DurableObject<Env> {
   readonly #names: NameRoutes;
   /** What went over the links that are up and has no result yet, to spare reading it again. */
   readonly #orders = new Map<string, { member: string; order: Order }>();
-  readonly #away = new Map<string, number>();
+  readonly #away = new Map<string, Away>();
+  /** `cluster.offline_threshold`, as it was when last looked. */
+  #silenceMs = SILENCE_LIMIT_MS;
   /** One member's results and reports are applied in the order they came. */
   readonly #turns = new Map<string, Promise<void>>();
   #reconciled = false;
@@ -75,7 +81,7 @@ export class Links extends DurableObject<Env> {
   override async fetch(request: Request): Promise<Response> {
     const member = new URL(request.url).searchParams.get('member') ?? '';
     const client = this.#sockets.accept(member);
-    await this.#wakeAt(Date.now() + SILENCE_LIMIT_MS);
+    await this.#wakeAt(Date.now() + HANDSHAKE_LIMIT_MS);
     return new Response(null, { status: 101, webSocket: client });
   }
 
@@ -123,14 +129,32 @@ export class Links extends DurableObject<Env> {
     const now = Date.now();
     return this.#sockets
       .list()
-      .filter(({ view }) => view.phase === 'up' && view.lastSeenMs + SILENCE_LIMIT_MS > now)
+      .filter(({ view }) => view.phase === 'up' && view.lastSeenMs + this.#silenceMs > now)
       .map(({ attachment }) => ({ member: attachment.member, online: true, load: attachment.load }));
   }
 
-  /** The member was removed or must not speak any more. */
-  async disconnect(member: string, reason: string): Promise<void> {
-    this.#sockets.refuseAll(member, { error: { code: 'forbidden', message: reason }, retry: false });
-    this.#away.delete(member);
+  /** The member was removed: its agent is told for good. */
+  async remove(member: string, { reason, cleanUp }: { reason: string; cleanUp: boolean }): Promise<void> {
+    const error = toWireError(forbidden(reason));
+    this.#sockets.refuseAll(member, { error, retry: false, removed: { cleanUp } });
+    await this.#forget(member);
+  }
+
+  /** The member is called `newName` from now on: its agent comes again under it. */
+  async rename(member: string, newName: string): Promise<void> {
+    const error = toWireError(conflict(`Cluster member "${member}" is called "${newName}" now`));
+    this.#sockets.refuseAll(member, { error, retry: true, renamed: newName });
+    await this.#forget(member);
+  }
+
+  /** A member is about to connect; one that does not is offline. */
+  async expect(member: string): Promise<void> {
+    if (this.#sockets.up(member) === undefined) await this.#wait(member, awayDeadline(Date.now()));
+  }
+
+  /** What the member last told of its host, and when; null: nothing yet. */
+  async state(member: string): Promise<ToldState | null> {
+    return (await this.ctx.storage.get<ToldState>(stateKey(member))) ?? null;
   }
 
   override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
@@ -165,6 +189,7 @@ export class Links extends DurableObject<Env> {
   /** One alarm for all deadlines: handshakes, silence, links that may still come back, sessions to renew. */
   override async alarm(): Promise<void> {
     try {
+      this.#silenceMs = await readSilenceMs(this.#db);
       await this.#reconcile();
       await this.#judge();
       await this.#renewSessions();
@@ -177,28 +202,28 @@ export class Links extends DurableObject<Env> {
   async #hello(socket: WebSocket, attachment: Attachment, hello: Extract<AgentFrame, { type: 'hello' }>) {
     const { member, nonce } = attachment;
     try {
-      const known = await findMember(this.#db, member);
-      const verdict = await judgeHello(hello, { member, nonce }, known);
-      if (!verdict.ok) {
-        this.#log.warn('link.refused', { member, reason: verdict.error.message });
-        if (verdict.stale) {
-          await recordWarning(this.#db, {
-            type: 'Cluster member identity used twice',
-            severity: 'high',
-            location: member,
-            message: verdict.error.message,
-            now: new Date().toISOString(),
-          });
-        }
-        this.#sockets.refuse(socket, { error: toWireError(verdict.error), retry: verdict.retry });
+      const admission = await admit(this.#db, hello, { member, nonce });
+      if (!admission.ok) {
+        this.#log.warn('link.refused', { member, reason: admission.refusal.error.message });
+        this.#sockets.refuse(socket, admission.refusal);
         return;
       }
       const now = new Date().toISOString();
       const { epoch, processId, version, protocol, resources } = hello;
-      const followup = await recordHello(this.#db, { member, epoch, processId, version, protocol, resources, now });
+      const { publicKey, wasRenamed } = admission;
+      const told = { member, epoch, processId, version, protocol, resources, wasRenamed, now };
+      const followup = await recordHello(this.#db, told);
       this.#sockets.replaceOlder(socket, member);
-      const session = await issueSession(this.env, member);
-      attach(socket, { ...attachment, phase: 'up', nonce: '', sessionMs: Date.now(), load: hello.load, protocol });
+      const session = await issueSession(this.env, member, publicKey);
+      attach(socket, {
+        ...attachment,
+        phase: 'up',
+        nonce: '',
+        sessionMs: Date.now(),
+        load: hello.load,
+        protocol,
+        publicKey,
+      });
       this.#away.delete(member);
       this.#sockets.heard(member);
       // It may have gone while libSQL was asked: then it is lost like any link.
@@ -224,6 +249,8 @@ export class Links extends DurableObject<Env> {
         return;
       case 'load':
         attach(socket, { ...attachment, load: frame.load });
+        if (frame.state === undefined) return;
+        await this.ctx.storage.put<ToldState>(stateKey(member), { state: frame.state, toldMs: Date.now() });
         return;
       case 'ack':
         return;
@@ -246,6 +273,13 @@ export class Links extends DurableObject<Env> {
           );
           const refs = frame.instances.map(({ project, name }) => ({ project, name }));
           await this.#names.note({ refs, members: frame.full ? [member] : [], all: false });
+        });
+      case 'events':
+        return this.#inTurn(socket, member, async () => {
+          const now = new Date().toISOString();
+          await this.#follow(await applyHostEvents(this.#db, { member, events: frame.events, now }));
+          const last = frame.events.at(-1);
+          if (last !== undefined) this.#sockets.send(socket, { type: 'events-ack', seq: last.seq });
         });
       case 'result':
         return this.#inTurn(socket, member, async () => {
@@ -295,20 +329,35 @@ export class Links extends DurableObject<Env> {
     const { member } = attachment;
     this.#queries.fail(member);
     if (this.#sockets.up(member) !== undefined) return;
+    this.#dropOrders(member);
+    await this.#wait(member, awayDeadline(Date.now()));
+  }
+
+  async #wait(member: string, deadlineMs: number): Promise<void> {
+    this.#away.set(member, { deadlineMs, sinceMs: Date.now() });
+    await this.#wakeAt(deadlineMs);
+  }
+
+  #dropOrders(member: string): void {
     for (const [id, { member: of }] of this.#orders) if (of === member) this.#orders.delete(id);
-    const deadline = awayDeadline(Date.now());
-    this.#away.set(member, deadline);
-    await this.#wakeAt(deadline);
+  }
+
+  /** Nobody of this name is expected any more. */
+  async #forget(member: string): Promise<void> {
+    this.#away.delete(member);
+    this.#queries.fail(member);
+    this.#dropOrders(member);
+    await this.ctx.storage.delete(stateKey(member));
   }
 
   /** After a start of this object: members that libSQL calls online but that have no link here get time to come back. */
   async #reconcile(): Promise<void> {
     if (this.#reconciled) return;
-    const deadline = Date.now() + SILENCE_LIMIT_MS;
+    const away = { sinceMs: Date.now(), deadlineMs: Date.now() + this.#silenceMs };
     for (const member of await listMembers(this.#db)) {
       const mine = shardOf(member.name, this.#shards) === this.#index();
       if (mine && member.online && this.#sockets.up(member.name) === undefined && !this.#away.has(member.name)) {
-        this.#away.set(member.name, deadline);
+        this.#away.set(member.name, away);
       }
     }
     this.#reconciled = true;
@@ -320,14 +369,16 @@ export class Links extends DurableObject<Env> {
       Date.now(),
       sockets.map(({ view }) => view),
       this.#away,
+      this.#silenceMs,
     );
     for (const index of judgement.close) {
       const entry = sockets[index];
       if (entry !== undefined) this.#sockets.drop(entry.socket, CLOSE_SILENT, 'silent');
     }
-    for (const { member, reason } of judgement.offline) {
+    for (const { member, reason, sinceMs } of judgement.offline) {
       this.#log.warn('member.offline', { member, reason });
-      await this.#follow(await setOffline(this.#db, { member, reason, now: new Date().toISOString() }));
+      const [since, now] = [new Date(sinceMs).toISOString(), new Date().toISOString()];
+      await this.#follow(await setOffline(this.#db, { member, reason, since, now }));
       this.#away.delete(member);
       await this.#cancelAbandoned(member);
     }
@@ -345,7 +396,10 @@ export class Links extends DurableObject<Env> {
     const now = Date.now();
     for (const { socket, attachment } of this.#sockets.list()) {
       if (attachment.phase !== 'up' || now - attachment.sessionMs < SESSION_RENEW_MS) continue;
-      this.#sockets.send(socket, { type: 'session', session: await issueSession(this.env, attachment.member) });
+      this.#sockets.send(socket, {
+        type: 'session',
+        session: await issueSession(this.env, attachment.member, attachment.publicKey),
+      });
       attach(socket, { ...attachment, sessionMs: now });
     }
   }

@@ -1,5 +1,5 @@
 /** When a member counts as away. Pure: times in ms of the control plane's clock. */
-import { RECONNECT_GRACE_MS, SILENCE_LIMIT_MS } from '#protocol/frames.ts';
+import { RECONNECT_GRACE_MS } from '#protocol/frames.ts';
 
 /** A pending socket that has not said hello by then is closed. */
 export const HANDSHAKE_LIMIT_MS = 10_000;
@@ -16,18 +16,25 @@ export interface Judgement {
   /** Indexes of sockets to close: silent, or without a hello. */
   close: number[];
   /** Members to declare offline now. */
-  offline: { member: string; reason: string }[];
+  offline: { member: string; reason: string; sinceMs: number }[];
   /** When to look again; null when there is nothing to wait for. */
   nextMs: number | null;
 }
 
+/** A link that is gone: since when, and by when it must be back. */
+export interface Away {
+  sinceMs: number;
+  deadlineMs: number;
+}
+
 export const awayDeadline = (closedMs: number) => closedMs + RECONNECT_GRACE_MS;
 
-/** `away`: members whose link is gone, with the time by which it must be back. */
+/** `away`: members whose link is gone. `silenceMs`: how long a link may say nothing. */
 export function judgePresence(
   nowMs: number,
   sockets: readonly SocketView[],
-  away: ReadonlyMap<string, number>,
+  away: ReadonlyMap<string, Away>,
+  silenceMs: number,
 ): Judgement {
   const close: number[] = [];
   const offline: Judgement['offline'] = [];
@@ -36,23 +43,23 @@ export function judgePresence(
   const silent = new Map<string, number>();
   for (const [index, socket] of sockets.entries()) {
     if (socket.phase === 'closed') continue;
-    const limit =
-      socket.phase === 'up' ? socket.lastSeenMs + SILENCE_LIMIT_MS : socket.connectedMs + HANDSHAKE_LIMIT_MS;
+    const limit = socket.phase === 'up' ? socket.lastSeenMs + silenceMs : socket.connectedMs + HANDSHAKE_LIMIT_MS;
     if (limit > nowMs) {
       deadlines.push(limit);
       if (socket.phase === 'up') alive.add(socket.member);
       continue;
     }
     close.push(index);
-    if (socket.phase === 'up') silent.set(socket.member, nowMs - socket.lastSeenMs);
+    if (socket.phase === 'up') silent.set(socket.member, socket.lastSeenMs);
   }
-  for (const [member, forMs] of silent) {
-    if (!alive.has(member)) offline.push({ member, reason: `No heartbeat for ${(forMs / 1000).toFixed(1)}s` });
+  for (const [member, sinceMs] of silent) {
+    const reason = `No heartbeat for ${((nowMs - sinceMs) / 1000).toFixed(1)}s`;
+    if (!alive.has(member)) offline.push({ member, reason, sinceMs });
   }
-  for (const [member, deadline] of away) {
+  for (const [member, { sinceMs, deadlineMs }] of away) {
     if (alive.has(member) || silent.has(member)) continue;
-    if (deadline <= nowMs) offline.push({ member, reason: 'The link is closed' });
-    else deadlines.push(deadline);
+    if (deadlineMs <= nowMs) offline.push({ member, reason: 'The link is closed', sinceMs });
+    else deadlines.push(deadlineMs);
   }
   return { close, offline, nextMs: deadlines.length === 0 ? null : Math.min(...deadlines) };
 }

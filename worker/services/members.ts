@@ -1,11 +1,13 @@
 /** Cluster members as users see and change them (lxd-api 5.3, 12.1). Joining is in `join.ts`, removal in `member-remove.ts`. */
 import type { ClusterMemberPatch, ClusterMemberPut } from '#protocol/api/cluster.ts';
-import { AppError, badRequest, failed, notFound } from '#protocol/errors.ts';
+import { badRequest, conflict, failed, notFound } from '#protocol/errors.ts';
+import { checkMemberName } from '#protocol/names.ts';
 import { dropEmpty } from '#worker/domain/instance-config.ts';
 import { checkMemberConfig, checkRoles, memberStatus } from '#worker/domain/member.ts';
 import { listClusterGroups } from '#worker/state/cluster-groups.ts';
-import { getMember, listMembers, type MemberRow, memberUrl, updateMember } from '#worker/state/members.ts';
-import { lifecycle, makeChange } from './changes.ts';
+import { renameMember as moveToName } from '#worker/state/member-rename.ts';
+import { findMember, getMember, listMembers, type MemberRow, memberUrl, updateMember } from '#worker/state/members.ts';
+import { lifecycle, makeChange, spread } from './changes.ts';
 import type { Authorized } from './context.ts';
 
 /** LXD's object. The URL is for people: nothing ever connects to a member. */
@@ -69,12 +71,29 @@ async function checkGroups(ctx: Authorized, names: string[]): Promise<string[]> 
   return [...new Set(names)];
 }
 
-/** A host's agent knows itself by its name, so a new one would lock it out. */
-export function refuseRename(): never {
-  throw new AppError(
-    'not_implemented',
-    'Renaming cluster members is not supported: remove the member and join it anew',
-  );
+/**
+ * Gives the member a new name, also while it is away: its agent learns it over the link, now or at its next hello. The old
+ * name is free at once. Throws 400 for a name that cannot be one, 409 for a taken one; then nothing has changed.
+ */
+export async function renameMember(ctx: Authorized, name: string, newName: string): Promise<void> {
+  const refusal = checkMemberName(newName);
+  if (refusal !== null) throw badRequest(refusal);
+  const [row, taken] = await Promise.all([getMember(ctx.db, name), findMember(ctx.db, newName)]);
+  if (taken !== undefined) throw conflict(`The cluster already has a member with name: ${newName}`);
+  const event = lifecycle(ctx, 'cluster-member-renamed', memberUrl(newName), null, { old_name: name });
+  const followup = await moveToName(ctx.db, {
+    from: name,
+    to: newName,
+    publicKey: row.publicKey,
+    event,
+    now: ctx.now(),
+  });
+  if (followup.events.length === 0) throw notFound('Cluster member');
+  await spread(ctx, followup);
+  await ctx.objects.links.rename(name, newName).catch((error: unknown) => {
+    // The link goes on under the old name until it is lost; its next hello tells the agent.
+    ctx.log.warn('member.rename.untold', { member: newName }, error);
+  });
 }
 
 /** By name. */

@@ -1,5 +1,6 @@
 /** Server configuration: cluster-wide keys, and keys local to one member under `<member>/<key>`. */
 import { and, eq, like, lt, not, sql } from 'drizzle-orm';
+import { SILENCE_LIMIT_MS } from '#protocol/frames.ts';
 import type { Config } from '#worker/domain/config.ts';
 import type { Db } from './db.ts';
 import { serverConfig } from './schema.ts';
@@ -25,15 +26,18 @@ export const putServerConfig = (db: Db, key: string, value: string): Statement =
 export const deleteServerConfig = (db: Db, key: string): Statement =>
   db.delete(serverConfig).where(eq(serverConfig.key, key));
 
+/** After how much silence a member is offline: `cluster.offline_threshold`, in ms; unset, what the link is made for. */
+export async function readSilenceMs(db: Db): Promise<number> {
+  const seconds = Number((await findServerConfig(db, 'cluster.offline_threshold')) ?? Number.NaN);
+  return Number.isFinite(seconds) && seconds > 0 ? seconds * 1000 : SILENCE_LIMIT_MS;
+}
+
 /** A member's local keys follow its new name. */
 export const renameMemberConfig = (db: Db, from: string, to: string): Statement =>
   db
     .update(serverConfig)
     .set({ key: sql`${`${to}/`} || substr(${serverConfig.key}, ${from.length + 2})` })
     .where(sql`substr(${serverConfig.key}, 1, ${from.length + 1}) = ${`${from}/`}`);
-
-export const deleteMemberConfig = (db: Db, member: string): Statement =>
-  db.delete(serverConfig).where(sql`substr(${serverConfig.key}, 1, ${member.length + 1}) = ${`${member}/`}`);
 
 /** `value` is `<time of the first failure>|<how many since>`. */
 export const countTrustFailure = (db: Db, key: string, value: string): Statement => putServerConfig(db, key, value);

@@ -5,6 +5,7 @@ import type { HostResources } from '#protocol/inventory.ts';
 import { type Db, guardDb, type Write } from './db.ts';
 import { detachCommands, listDetachable } from './detach.ts';
 import type { Followup } from './followup.ts';
+import { adoptStatements, learnedStatement, REMOVED_WARNING } from './former-members.ts';
 import { type LifecycleDraft, runPlan } from './plan.ts';
 import { members } from './schema.ts';
 import { OFFLINE_WARNING, resolveStatement, warningStatement } from './warnings.ts';
@@ -21,11 +22,12 @@ export const isBlocked = (row: Pick<MemberRow, 'online' | 'statusReason'>): bool
 export const memberUrl = (name: string): string => `/1.0/cluster/members/${encodeURIComponent(name)}`;
 
 /** Members are nobody's project. */
-const memberUpdated = (member: string): LifecycleDraft => ({
+const memberUpdated = (member: string, context: Record<string, string>): LifecycleDraft => ({
   action: 'cluster-member-updated',
   source: memberUrl(member),
   project: null,
   location: member,
+  context,
 });
 
 export async function findMember(db: Db, name: string): Promise<MemberRow | undefined> {
@@ -54,20 +56,6 @@ export const updateMember = (
   fields: Partial<Pick<MemberRow, 'description' | 'failureDomain' | 'roles' | 'groups' | 'config' | 'state'>>,
 ) => db.update(members).set(fields).where(eq(members.name, name)) satisfies Write;
 
-/** The member's row only; what is recorded as being there is the caller's to move or drop. */
-export const deleteMember = (db: Db, name: string) => db.delete(members).where(eq(members.name, name)) satisfies Write;
-
-/** The new name everywhere that names the member. For one batch; a taken name is a unique violation. */
-export const renameMember = (db: Db, name: string, newName: string): Write[] => [
-  db.update(members).set({ name: newName }).where(eq(members.name, name)),
-  db.run(sql`update instances set member = ${newName} where member = ${name}`),
-  db.run(sql`update storage_pool_members set member = ${newName} where member = ${name}`),
-  db.run(sql`update network_members set member = ${newName} where member = ${name}`),
-  db.run(sql`update commands set member = ${newName} where member = ${name} and status = 'waiting'`),
-  db.run(sql`update operations set location = ${newName} where location = ${name} and status < 200`),
-  db.run(sql`update warnings set status = 'resolved' where location = ${name} and status <> 'resolved'`),
-];
-
 /** The member's link is up: who answers there, and that it is online. An event only when it was not. */
 export async function recordHello(
   db: Db,
@@ -78,33 +66,38 @@ export async function recordHello(
     version: string;
     protocol: number;
     resources: HostResources;
+    /** It had other names before, for which something may have been written meanwhile. */
+    wasRenamed: boolean;
     now: string;
   },
 ): Promise<Followup> {
-  const { member, epoch, processId, version, protocol, resources, now } = hello;
+  const { member, epoch, processId, version, protocol, resources, wasRenamed, now } = hello;
   const wasAway = sql`exists (select 1 from members where name = ${member} and online = 0)`;
   return await runPlan(db, { now }, (plan) => {
-    plan.event(memberUpdated(member), wasAway);
+    plan.event(memberUpdated(member, { status: 'online' }), wasAway);
     plan.write(sql`update members set epoch = ${epoch}, process_id = ${processId}, agent_version = ${version},
       protocol = ${protocol}, resources = ${JSON.stringify(resources)}, architecture = ${resources.architecture},
       status_changed_at = case when online = 0 then ${now} else status_changed_at end, status_reason = '', online = 1
       where name = ${member}`);
-    plan.write(resolveStatement(OFFLINE_WARNING, member, now));
+    for (const type of [OFFLINE_WARNING, REMOVED_WARNING]) plan.write(resolveStatement(type, member, now));
+    if (!wasRenamed) return;
+    for (const statement of adoptStatements()) plan.write(statement);
+    plan.write(learnedStatement(member, now));
   });
 }
 
 /**
- * The member is away. Written once per change: a second call answers nothing. Pool and network work that waited for it no
+ * The member is away, `since` its last sign of life. Written once per change: a second call answers nothing. Pool and network work that waited for it no
  * longer holds up anybody's operation; it stays waiting for the member.
  */
 export async function setOffline(
   db: Db,
-  { member, reason, now }: { member: string; reason: string; now: string },
+  { member, reason, since, now }: { member: string; reason: string; since: string; now: string },
 ): Promise<Followup> {
   const wasOnline = sql`exists (select 1 from members where name = ${member} and online = 1)`;
   const detachable = await listDetachable(db, member);
   return await runPlan(db, { now }, (plan) => {
-    plan.event(memberUpdated(member), wasOnline);
+    plan.event(memberUpdated(member, { status: 'offline', reason }), wasOnline);
     plan.write(
       warningStatement(
         {
@@ -118,7 +111,7 @@ export async function setOffline(
         wasOnline,
       ),
     );
-    plan.write(sql`update members set online = 0, status_reason = ${reason}, status_changed_at = ${now}
+    plan.write(sql`update members set online = 0, status_reason = ${reason}, status_changed_at = ${since}
       where name = ${member} and online = 1`);
     detachCommands(plan, member, detachable);
   });

@@ -47,7 +47,8 @@ export interface Api {
   asked: {
     published: ClusterEvent[];
     delivered: { member: string; command: Command }[];
-    disconnected: string[];
+    removed: { member: string; cleanUp: boolean }[];
+    renamed: string[];
     listening: EventFilter[];
   };
   /** What members answer to the commands they get, at once. Null, or undefined as the answer: they stay silent. Throws an AppError to refuse. */
@@ -112,7 +113,7 @@ export async function openApi(more: (app: App) => void = () => {}): Promise<Api>
   const db = await openTestDb();
   const admin = await makeClient('admin@host');
   await trust(db, admin);
-  const asked: Api['asked'] = { published: [], delivered: [], disconnected: [], listening: [] };
+  const asked: Api['asked'] = { published: [], delivered: [], removed: [], renamed: [], listening: [] };
   const clock = { now: '' };
   const ctx: Context = {
     db,
@@ -169,7 +170,7 @@ async function call(
   const headers = new Headers(options.headers);
   let cf: unknown;
   if (caller !== 'nobody' && 'member' in caller) {
-    headers.set('authorization', `Bearer ${await issueSession(SIGNING, caller.member)}`);
+    headers.set('authorization', `Bearer ${await issueSession(SIGNING, caller.member, `key-of-${caller.member}`)}`);
     if (caller.user !== undefined) headers.set('x-longshore-local-user', caller.user);
   } else if (caller !== 'nobody') {
     const certRFC9440 = `:${caller.der.toString('base64')}:`;
@@ -211,7 +212,8 @@ function fakeObjects(asked: Api['asked'], answered: (member: string, command: Co
       query: unused,
       presence: async () => [],
       connect: unused,
-      disconnect: async (member) => void asked.disconnected.push(member),
+      remove: async (member, { cleanUp }) => void asked.removed.push({ member, cleanUp }),
+      rename: async (member, newName) => void asked.renamed.push(`${member} ${newName}`),
     },
     streams: { open: unused, connect: unused, transfer: unused, abort: async () => {} },
   };

@@ -72,7 +72,8 @@ function fakeObjects(asked: Asked): Objects {
       query: () => Promise.reject(unavailable('away')),
       presence: async () => [],
       connect: unused,
-      disconnect: unused,
+      remove: unused,
+      rename: unused,
     },
     streams: {
       open: async (opening) => void asked.opened.push(opening),

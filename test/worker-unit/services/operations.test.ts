@@ -38,7 +38,8 @@ function edge(during: () => Promise<unknown> = async () => {}) {
       query: refuse,
       presence: refuse,
       connect: refuse,
-      disconnect: refuse,
+      remove: refuse,
+      rename: refuse,
     },
     streams: { open: refuse, connect: refuse, transfer: refuse, abort: refuse },
   };

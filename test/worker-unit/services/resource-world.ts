@@ -158,7 +158,8 @@ export async function openWorld(members: Record<string, boolean> = { node1: true
         query: async (member, name, params) => (await world.query(member, name, params)) as never,
         presence: async () => [],
         connect: unused,
-        disconnect: unused,
+        remove: unused,
+        rename: unused,
       },
       streams: { open: unused, connect: unused, transfer: unused, abort: unused },
     };

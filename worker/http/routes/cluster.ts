@@ -18,7 +18,7 @@ import {
   listMemberRows,
   memberEtagParts,
   memberToApi,
-  refuseRename,
+  renameMember,
 } from '#worker/services/members.ts';
 import { issueJoinToken } from '#worker/services/tokens.ts';
 import { async_, sync } from '../envelope.ts';
@@ -92,10 +92,10 @@ function memberRoutes(app: App): void {
   );
   route(
     app,
-    { ...write, method: 'post', path, summary: 'Rename a member', body: ClusterMemberPost, answer: 'created' },
-    async ({ ctx, params }) => {
-      await getMemberRow(ctx, params.name);
-      return refuseRename();
+    { ...write, method: 'post', path, summary: 'Rename a member', body: ClusterMemberPost },
+    async ({ ctx, params, body }) => {
+      await renameMember(ctx, params.name, body.server_name);
+      return sync();
     },
   );
   route(

@@ -1,0 +1,55 @@
+/**
+ * Who comes: the member that a hello names, one that has another name by now, or one that was removed. Each refusal says what
+ * the agent has to know, and only the holder of the key is told.
+ */
+import { conflict, forbidden, toWireError } from '#protocol/errors.ts';
+import { helloPayload } from '#protocol/frames.ts';
+import { removedText } from '#worker/domain/member.ts';
+import { verifyEd25519 } from '#worker/lib/ed25519.ts';
+import type { Db } from '#worker/state/db.ts';
+import { type FormerMember, findNameOfKey, readFormerNames, recordRefused } from '#worker/state/former-members.ts';
+import { findMember } from '#worker/state/members.ts';
+import { recordWarning } from '#worker/state/warnings.ts';
+import { type Hello, judgeHello } from './handshake.ts';
+import type { Refusal } from './link-sockets.ts';
+
+export type Admission = { ok: true; publicKey: string; wasRenamed: boolean } | { ok: false; refusal: Refusal };
+
+/** Judges a hello by what libSQL knows. Records the warnings that belong to a refusal. Throws when libSQL does not answer. */
+export async function admit(db: Db, hello: Hello, expected: { member: string; nonce: string }): Promise<Admission> {
+  const { member, nonce } = expected;
+  const [row, formers] = await Promise.all([findMember(db, member), readFormerNames(db, member)]);
+  const verdict = await judgeHello(hello, expected, row);
+  if (verdict.ok && row !== undefined) {
+    const { publicKey } = row;
+    return { ok: true, publicKey, wasRenamed: formers.some((former) => former.publicKey === publicKey) };
+  }
+  const now = new Date().toISOString();
+  for (const former of hello.member === member ? formers : []) {
+    if (former.name !== member || former.publicKey === row?.publicKey) continue;
+    if (!(await verifyEd25519(former.publicKey, hello.signature, helloPayload({ ...hello, nonce })))) continue;
+    return { ok: false, refusal: await refuseFormer(db, former, now) };
+  }
+  const error = verdict.ok ? forbidden('Not a member') : verdict.error;
+  if (!verdict.ok && verdict.stale) {
+    await recordWarning(db, {
+      type: 'Cluster member identity used twice',
+      severity: 'high',
+      location: member,
+      message: error.message,
+      now,
+    });
+  }
+  return { ok: false, refusal: { error: toWireError(error), retry: verdict.ok ? false : verdict.retry } };
+}
+
+async function refuseFormer(db: Db, former: FormerMember, now: string): Promise<Refusal> {
+  const renamed = former.kind === 'renamed' ? await findNameOfKey(db, former.publicKey) : undefined;
+  if (renamed !== undefined) {
+    const error = conflict(`Cluster member "${former.name}" is called "${renamed}" now`);
+    return { error: toWireError(error), retry: true, renamed };
+  }
+  await recordRefused(db, former, now);
+  const error = forbidden(removedText(former.name, former.since));
+  return { error: toWireError(error), retry: false, removed: { cleanUp: former.cleanUp } };
+}
