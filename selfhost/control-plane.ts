@@ -36,6 +36,7 @@ export interface ControlPlane {
   fingerprint: string;
   certificate: string;
   endpoints: Endpoint[];
+  databasePort: number;
   databasePid(): number | undefined;
   replicaPids(): (number | undefined)[];
   workerPid(): number | undefined;
@@ -102,6 +103,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       fingerprint: fingerprintOf(pair.certificate),
       certificate: pair.certificate,
       endpoints: front.endpoints,
+      databasePort: database.port,
       databasePid: database.pid,
       replicaPids: database.replicaPids,
       workerPid: runtime.pid,
