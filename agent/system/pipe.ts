@@ -54,9 +54,9 @@ export function startReading(file: string, args: readonly string[]): ReadingProg
   return { ...supervise(child, file), stdin: child.stdin };
 }
 
-/** Starts a program that writes a stream to its standard output, with the open file `inputFd` as its input. */
-export function startWriting(file: string, args: readonly string[], inputFd: number): WritingProgram {
-  const child = spawn(file, [...args], { stdio: [inputFd, 'pipe', 'pipe'], cwd: '/', env: ENVIRONMENT });
+/** Starts a program that writes a stream to its standard output, with the open file `inputFd` as its input (null: nothing). */
+export function startWriting(file: string, args: readonly string[], inputFd: number | null): WritingProgram {
+  const child = spawn(file, [...args], { stdio: [inputFd ?? 'ignore', 'pipe', 'pipe'], cwd: '/', env: ENVIRONMENT });
   if (child.stdout === null) throw new Error(`${file} was started without an output`);
   return { ...supervise(child, file), stdout: child.stdout };
 }

@@ -2,13 +2,15 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PoolSpec } from '#protocol/commands.ts';
+import { failed } from '#protocol/errors.ts';
 import { snapshotSubvolume } from '../../system/btrfs.ts';
 import { ExecError } from '../../system/exec.ts';
-import { findPathKind } from '../../system/fs.ts';
+import { findPathKind, listDirectory } from '../../system/fs.ts';
 import { listNested, parseReferencedBytes, parseSubvolumes } from './btrfs-parse.ts';
 import { createBtrfsPool } from './btrfs-pool.ts';
 import type { StorageDriver } from './driver.ts';
 import { createLayout, type StorageDeps } from './layout.ts';
+import { carryOutput, feedInput } from './pipes.ts';
 import { createTreeDriver, type TreeFileSystem } from './tree.ts';
 
 const TIMEOUT_MS = 10 * 60_000;
@@ -79,6 +81,29 @@ export function createBtrfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDri
       } catch (error) {
         if (isWithoutQuota(error)) return 0;
         throw error;
+      }
+    },
+    async send(path, scratch, carry) {
+      await trees.remove(scratch);
+      try {
+        await btrfs('subvolume', 'snapshot', '-r', '--', path, scratch);
+        await carryOutput('btrfs', ['send', '--quiet', scratch], carry);
+      } finally {
+        await trees.remove(scratch);
+      }
+    },
+    async receive(path, scratch, content) {
+      await trees.remove(scratch);
+      try {
+        // A subvolume again, so that what is half received below it goes with it.
+        await btrfs('subvolume', 'create', '--', scratch);
+        await feedInput('btrfs', ['receive', scratch], content);
+        const [received] = await listDirectory(scratch);
+        if (received === undefined) throw failed('The stream holds no volume');
+        // A snapshot is writable, and no copy of anything to btrfs.
+        await trees.copy(join(scratch, received), path);
+      } finally {
+        await trees.remove(scratch);
       }
     },
     async setQuota(path, sizeBytes) {

@@ -8,11 +8,22 @@ import { findMount } from '../../system/mounts.ts';
 import { effectiveConfig } from './disk-source.ts';
 import type { StorageDriver } from './driver.ts';
 import { createLayout, makePassage, type PoolLayout, type StorageDeps } from './layout.ts';
+import { carryOutput, feedInput } from './pipes.ts';
 import { claim, disclaim, isClaimed, mountRoot, type RootedPool, unmountRoot } from './rooted-pool.ts';
 import { createTreeDriver, type TreeFileSystem } from './tree.ts';
 
 /** Copying or removing a large tree on a slow disk. */
 const TIMEOUT_MS = 60 * 60_000;
+/** Owners are the container's own on every host; one file system, as nothing mounted below belongs to the volume. */
+const TAR_OPTIONS = [
+  '--numeric-owner',
+  '--xattrs',
+  '--xattrs-include=*',
+  '--acls',
+  '--sparse',
+  '--one-file-system',
+  '--file=-',
+];
 
 function createDirPool(deps: StorageDeps, pool: PoolSpec, layout: PoolLayout): RootedPool {
   const source = pool.config.source || layout.mount;
@@ -65,6 +76,11 @@ export function createDirDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
       await run('sync', '--file-system', path);
     },
     usage: async () => 0,
+    send: (path, _scratch, carry) => carryOutput('tar', ['--create', ...TAR_OPTIONS, '--directory', path, '.'], carry),
+    async receive(path, _scratch, content) {
+      await mkdir(path, { mode: 0o700 });
+      await feedInput('tar', ['--extract', '--preserve-permissions', ...TAR_OPTIONS, '--directory', path], content);
+    },
     async setQuota(_path, sizeBytes) {
       if (sizeBytes !== null) throw badRequest("The backing filesystem doesn't support quotas");
     },

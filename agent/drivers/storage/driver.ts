@@ -5,6 +5,7 @@
  * On-disk owners are the container's own (0-based) wherever `capabilities.idmap` is true: the instance driver then mounts
  * the root with its id map.
  */
+import type { Readable } from 'node:stream';
 import type { PoolSpec } from '#protocol/commands.ts';
 
 export interface StorageCapabilities {
@@ -26,6 +27,20 @@ export interface PoolUsage extends Usage {
 /** Fills an empty directory with an image's root file system. */
 export type Unpack = (directory: string) => Promise<void>;
 
+/** Takes a stream to its end; throws when nobody wants the rest. */
+export type Carry = (content: Readable) => Promise<void>;
+
+/** Instances' volumes on their way to another host with a pool of the same driver. */
+export interface VolumeTransfer {
+  /**
+   * Gives the volume of a stopped instance, as it is now, to `carry`. Nothing of the sending is left afterwards, nor, once
+   * the pool has been opened again, after a crash. Throws `not_found`.
+   */
+  send(name: string, carry: Carry): Promise<void>;
+  /** Makes the volume out of such a stream, mounted, and answers its path; whole or not at all. Throws `conflict`. */
+  receive(name: string, content: Readable): Promise<string>;
+}
+
 /** Volumes of their own, which instances mount as disks. Safe to repeat like every verb. */
 export interface CustomVolumes {
   /** Makes an empty one. */
@@ -46,6 +61,7 @@ export interface CustomVolumes {
 export interface StorageDriver {
   readonly pool: PoolSpec;
   readonly custom: CustomVolumes;
+  readonly transfer: VolumeTransfer;
   /**
    * Makes or adopts the pool and mounts it. Returns the member's effective keys (`source`, `size`, `zfs.pool_name`,
    * `volatile.initial_source`). Refuses a source that holds something else.

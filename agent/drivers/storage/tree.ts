@@ -6,11 +6,12 @@
  */
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import type { Readable } from 'node:stream';
 import type { PoolSpec } from '#protocol/commands.ts';
 import { conflict, failed, notFound } from '#protocol/errors.ts';
 import { errorCode, findPathKind, listDirectory, readFileSystemUsage } from '../../system/fs.ts';
 import { createKeyedLock } from '../../system/lock.ts';
-import type { StorageDriver } from './driver.ts';
+import type { Carry, StorageDriver } from './driver.ts';
 import { pathTakesIdmap } from './idmap-support.ts';
 import { checkImage, checkVolume, closeVolume, makePassage, type PoolLayout } from './layout.ts';
 import type { RootedPool } from './rooted-pool.ts';
@@ -28,11 +29,15 @@ export interface TreeFileSystem {
   /** Bytes the volume refers to; 0 where only a walk through it could tell. */
   usage(path: string): Promise<number>;
   setQuota(path: string, sizeBytes: number | null): Promise<void>;
+  /** Gives the volume to `carry` as a stream that `receive` understands. What is at `scratch` goes when the pool is opened. */
+  send(path: string, scratch: string, carry: Carry): Promise<void>;
+  /** Makes the volume `path` out of such a stream, whole or not; what is left at `scratch` goes when the pool is opened. */
+  receive(path: string, scratch: string, content: Readable): Promise<void>;
   quota: boolean;
 }
 
 /** The place of an unfinished or dying volume: beside the finished ones, under a name no volume has. */
-const hidden = (path: string, what: 'new' | 'old') =>
+const hidden = (path: string, what: 'new' | 'old' | 'send' | 'receive') =>
   join(dirname(path), `.${what}-${path.slice(dirname(path).length + 1)}`);
 const NO_IMAGE = 'none';
 
@@ -119,6 +124,18 @@ export function createTreeDriver(
     await rm(originPath(name), { force: true });
   }
 
+  /** Made of no image here: what it was made from stays behind. */
+  async function receiveVolume(name: string, content: Readable): Promise<string> {
+    const path = layout.instance(name);
+    if (await exists(path)) throw conflict(`Storage volume "${name}" already exists`);
+    await writeFile(originPath(name), NO_IMAGE, { mode: 0o600 });
+    await build(path, async (temporary) => {
+      await trees.receive(temporary, hidden(path, 'receive'), content);
+      await closeVolume(temporary);
+    });
+    return path;
+  }
+
   async function makeDirectories(): Promise<void> {
     for (const path of [layout.containers, layout.images, layout.custom]) await makePassage(path);
     await mkdir(layout.origins, { recursive: true, mode: 0o700 });
@@ -138,6 +155,14 @@ export function createTreeDriver(
   return {
     pool,
     custom: createTreeVolumes({ pool: pool.name, layout, rooted, trees, lock, build, discard }),
+    transfer: {
+      send: (name, carry) =>
+        lock.run(`instance:${checkVolume(name)}`, async () => {
+          const path = await requireVolume(name);
+          await trees.send(path, hidden(path, 'send'), carry);
+        }),
+      receive: (name, content) => lock.run(`instance:${checkVolume(name)}`, () => receiveVolume(name, content)),
+    },
     createPool: () =>
       lock.run('pool', async () => {
         const config = await rooted.create();

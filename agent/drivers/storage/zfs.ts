@@ -19,6 +19,7 @@ import { checkImage, checkVolume, closeVolume, createLayout, makePassage, type S
 import { createZfsVolumes } from './zfs-custom.ts';
 import { createZfsPool } from './zfs-pool.ts';
 import { createZfsTool, hasClones } from './zfs-tool.ts';
+import { createZfsTransfer } from './zfs-transfer.ts';
 
 /** Set on a deleted image that still has clones; its snapshot inherits it. */
 const DELETED = 'longshore:deleted';
@@ -172,14 +173,18 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
     await removeEmptyDirectory(layout.instance(name));
   }
 
+  const { sweepSends, ...transfer } = createZfsTransfer({ root, layout, tool, lock, mount, unmount, destroy });
+
   return {
     pool,
+    transfer,
     custom: createZfsVolumes({ root, layout, tool, lock, mount, unmount, destroy }),
     createPool: () => lock.run('pool', () => zpool.create()),
     openPool: () =>
       lock.run('pool', async () => {
         await zpool.open();
         await sweepDeleted();
+        await sweepSends();
       }),
     deletePool: () => lock.run('pool', () => zpool.delete()),
     capabilities: async () => ({ idmap: await hostZfsTakesIdmap(), quota: true }),

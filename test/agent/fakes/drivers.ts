@@ -5,13 +5,14 @@
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import type { ImageStore } from '#agent/drivers/image/driver.ts';
 import type { ExecProcess, InstanceDriver, InstanceSetup, InstanceTransition } from '#agent/drivers/instance/driver.ts';
 import type { NetworkDriver } from '#agent/drivers/network/driver.ts';
 import type { StorageDriver } from '#agent/drivers/storage/driver.ts';
 import { instanceKey } from '#agent/journal/journal.ts';
 import type { InstanceRef, PoolSpec } from '#protocol/commands.ts';
-import { badRequest, failed, notFound } from '#protocol/errors.ts';
+import { badRequest, conflict, failed, notFound } from '#protocol/errors.ts';
 import type { InstanceStatus } from '#protocol/inventory.ts';
 import { hostName } from '#protocol/names.ts';
 
@@ -96,6 +97,22 @@ export function createFakeStorage(state: FakeHostState, pool: PoolSpec): Storage
       list: async () => [...volumes],
       usage: async () => 1,
       setQuota: (name, sizeBytes) => run('custom.quota', () => void state.quotas.set(name, sizeBytes)),
+    },
+    transfer: {
+      send: async (name, carry) => {
+        if (!state.volumes.has(name)) throw notFound('Storage volume');
+        await run('volume.send', () => {});
+        await carry(Readable.from([Buffer.from(`volume ${name}`)]));
+      },
+      receive: async (name, content) => {
+        if (state.volumes.has(name)) throw conflict(`Storage volume "${name}" already exists`);
+        for await (const _chunk of content);
+        return run('volume.receive', () => {
+          mkdirSync(join(pathOf(name), 'rootfs'), { recursive: true });
+          state.volumes.set(name, true);
+          return pathOf(name);
+        });
+      },
     },
     createPool: () =>
       run('pool.create', () => {

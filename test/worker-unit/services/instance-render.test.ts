@@ -14,6 +14,7 @@ const row: InstanceRow = {
   name: 'c1',
   type: 'container',
   member: 'node1',
+  movingTo: null,
   architecture: 'x86_64',
   description: '',
   ephemeral: false,

@@ -1,7 +1,21 @@
 /** What every storage driver guarantees, run against the real tools. */
-import { chmod, mkdir, mkdtemp, open, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  link,
+  mkdir,
+  mkdtemp,
+  open,
+  readFile,
+  readlink,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { StorageDriver } from '#agent/drivers/storage/driver.ts';
 import { createStorageDriver } from '#agent/drivers/storage/index.ts';
@@ -10,6 +24,7 @@ import { exec } from '#agent/system/exec.ts';
 import { findPathKind } from '#agent/system/fs.ts';
 import { listMounts } from '#agent/system/mounts.ts';
 import type { PoolSpec } from '#protocol/commands.ts';
+import { customVolumeContract } from './contract-custom.ts';
 
 export interface ContractOptions {
   driver: PoolSpec['driver'];
@@ -68,6 +83,8 @@ export function storageContract(options: ContractOptions): void {
       expect(config.source).toBeTruthy();
       expect(await reopen(config).createPool()).toMatchObject({ source: config.source });
     });
+
+    customVolumeContract(() => driver, { quota: options.quota, powerCut: () => options.powerCut(driver, dataDir) });
 
     it('unpacks an image once under parallel calls', async () => {
       const fingerprint = newFingerprint();
@@ -236,6 +253,59 @@ export function storageContract(options: ContractOptions): void {
       await driver.createInstanceVolume('unlimited', null);
       await expect(driver.setQuota('unlimited', 2 ** 20)).rejects.toMatchObject({ code: 'bad_request' });
       await driver.setQuota('unlimited', null);
+    });
+
+    it('carries a volume to another, with owners, modes, links and holes', async () => {
+      const from = await driver.createInstanceVolume('leaving', null);
+      await writeFile(join(from, 'rootfs/owned'), 'kept');
+      await chown(join(from, 'rootfs/owned'), 1000, 1001);
+      await chmod(join(from, 'rootfs/owned'), 0o4751);
+      await link(join(from, 'rootfs/owned'), join(from, 'rootfs/again'));
+      await symlink('/etc/passwd', join(from, 'rootfs/link'));
+      await exec('dd', ['if=/dev/urandom', `of=${from}/rootfs/large`, 'bs=1M', 'count=5', 'status=none']);
+      const large = await readFile(join(from, 'rootfs/large'));
+
+      await driver.transfer.send('leaving', async (content) => {
+        const parcel: Buffer[] = [];
+        for await (const chunk of content) parcel.push(chunk);
+        expect(await driver.transfer.receive('arrived', Readable.from(parcel))).toBe(
+          await driver.mountInstanceVolume('arrived'),
+        );
+      });
+
+      const to = await driver.mountInstanceVolume('arrived');
+      const owned = await stat(join(to, 'rootfs/owned'));
+      expect([owned.uid, owned.gid, owned.mode & 0o7777]).toEqual([1000, 1001, 0o4751]);
+      expect((await stat(join(to, 'rootfs/again'))).ino).toBe(owned.ino);
+      expect(await readlink(join(to, 'rootfs/link'))).toBe('/etc/passwd');
+      expect((await readFile(join(to, 'rootfs/large'))).equals(large)).toBe(true);
+      expect((await stat(to)).mode & 0o077).toBe(0);
+      // Both live on by themselves.
+      await writeFile(join(to, 'rootfs/owned'), 'changed');
+      await driver.mountInstanceVolume('leaving');
+      expect(await readFile(join(from, 'rootfs/owned'), 'utf8')).toBe('kept');
+      await driver.deleteInstanceVolume('leaving');
+      expect(await readFile(join(to, 'rootfs/owned'), 'utf8')).toBe('changed');
+    });
+
+    it('keeps nothing of a volume whose stream breaks off, and the other can be sent again', async () => {
+      await driver.createInstanceVolume('staying', null);
+      const halves = async (content: Readable) => {
+        const parcel: Buffer[] = [];
+        for await (const chunk of content) parcel.push(chunk);
+        const whole = Buffer.concat(parcel);
+        async function* half() {
+          yield whole.subarray(0, whole.length / 2);
+          throw new Error('cut');
+        }
+        await driver.transfer.receive('cut', Readable.from(half()));
+      };
+      for (let turn = 0; turn < 2; turn++) await expect(driver.transfer.send('staying', halves)).rejects.toThrow('cut');
+      expect(await driver.listInstanceVolumes()).not.toContain('cut');
+      await expect(driver.transfer.receive('rubbish', Readable.from([Buffer.from('no volume')]))).rejects.toThrow();
+      expect(await driver.listInstanceVolumes()).not.toContain('rubbish');
+      await expect(driver.transfer.receive('staying', Readable.from([]))).rejects.toMatchObject({ code: 'conflict' });
+      await expect(driver.transfer.send('nobody', async () => {})).rejects.toMatchObject({ code: 'not_found' });
     });
 
     it('tells how full the pool is', async () => {
