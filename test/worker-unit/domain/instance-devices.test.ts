@@ -29,7 +29,11 @@ const BAD: [what: string, devices: Devices, refusal: RegExp][] = [
   ['a disk source that climbs', disk({ source: '/srv/../etc' }), /Source path must be absolute/],
   ['a relative source', disk({ source: 'srv' }), /Source path must be absolute/],
   ['a Ceph source', disk({ source: 'ceph:pool/vol' }), /Source path must be absolute/],
-  ['a custom volume', disk({ pool: 'default', source: 'vol1' }), /Custom volumes as disks are not supported/],
+  ['a custom volume by path', disk({ pool: 'default' }), /Storage volumes cannot be specified as absolute paths/],
+  ['a custom volume that climbs', disk({ pool: 'default', source: '..' }), /Invalid name ".."/],
+  ['a shifted custom volume', disk({ pool: 'default', source: 'v', shift: 'true' }), /"shift" property cannot be used/],
+  ['a custom volume with what is below', disk({ pool: 'p', source: 'v', recursive: 'true' }), /recursive option/],
+  ['a size on a custom volume', disk({ pool: 'p', source: 'v', size: '1GiB' }), /Only the root disk/],
   ['a root disk without a pool', { root: { type: 'disk', path: '/' } }, /must have a "pool"/],
   [
     'a root disk with a source',
