@@ -8,11 +8,14 @@ import type { AgentConfigInput } from '../config.ts';
 export interface JoinPaths {
   config: string;
   key: string;
+  /** Of a join that has begun. */
+  record: string;
 }
 
 export const joinPaths = (configDir: string): JoinPaths => ({
   config: join(configDir, 'agent.yaml'),
   key: join(configDir, 'agent.key'),
+  record: join(configDir, 'join.json'),
 });
 
 /** Replaces the file at once. */

@@ -22,6 +22,8 @@ export interface Trust {
   fingerprint: string | null;
   /** True: nothing but the pinned leaf will do, not even a publicly trusted chain. */
   pinnedOnly?: boolean;
+  /** What this side shows: PEM. */
+  identity?: { cert: string; key: string };
 }
 
 /**
@@ -40,6 +42,7 @@ export function dialServer(address: ServerAddress, trust: Trust): Promise<Socket
           rejectUnauthorized: false,
           ALPNProtocols: ['http/1.1'],
           ...(isIP(host) === 0 ? { servername: host } : {}),
+          ...trust.identity,
         })
       : netConnect({ host, port });
     const fail = (error: Error) => {
@@ -63,6 +66,28 @@ export function dialServer(address: ServerAddress, trust: Trust): Promise<Socket
       socket.on('error', () => {});
       socket.setNoDelay(true);
       resolve(socket);
+    });
+  });
+}
+
+/** The leaf that a server shows, unjudged: for a person to confirm. Throws `unavailable` when nobody answers. */
+export function readServerCertificate(address: ServerAddress): Promise<{ fingerprint: string; pem: string }> {
+  return new Promise((resolve, reject) => {
+    const { host, port } = address;
+    const socket = tlsConnect({
+      host,
+      port,
+      rejectUnauthorized: false,
+      ...(isIP(host) === 0 ? { servername: host } : {}),
+    });
+    socket.setTimeout(DIAL_TIMEOUT_MS, () => socket.destroy(new Error('no answer')));
+    socket.once('error', (cause) =>
+      reject(unavailable(`Cannot connect to ${address.authority}: ${cause.message}`, cause)),
+    );
+    socket.once('secureConnect', () => {
+      const pem = socket.getPeerX509Certificate()?.toString() ?? '';
+      resolve({ fingerprint: peerFingerprint(socket), pem });
+      socket.destroy();
     });
   });
 }
