@@ -27,12 +27,14 @@ const AgentConfigFile = z.strictObject({
   socketPaths: z.array(Path).optional(),
   /** Group that may use the sockets; ignored when the host has no such group. */
   socketGroup: z.string().default('lxd'),
+  /** Whether the host itself resolves instances' names; `none` leaves its resolver alone. */
+  hostNames: z.enum(['auto', 'none']).default('auto'),
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });
 
-export type AgentConfig = Required<Omit<z.infer<typeof AgentConfigFile>, 'fingerprint'>> & {
-  fingerprint: string | null;
-};
+/** The configuration with all defaults in place. */
+export const AgentConfigSchema = AgentConfigFile.required().extend({ fingerprint: z.string().nullable() });
+export type AgentConfig = z.infer<typeof AgentConfigSchema>;
 
 /** What stands in the file: the join writes this. */
 export type AgentConfigInput = z.input<typeof AgentConfigFile>;
@@ -44,6 +46,7 @@ const ENVIRONMENT = {
   LONGSHORE_LOG_DIR: 'logDir',
   LONGSHORE_KEY_FILE: 'keyFile',
   LONGSHORE_SOCKET_GROUP: 'socketGroup',
+  LONGSHORE_HOST_NAMES: 'hostNames',
   LONGSHORE_LOG_LEVEL: 'logLevel',
 } as const;
 

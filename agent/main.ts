@@ -5,6 +5,7 @@ import { readConfig } from './config.ts';
 import { createImageStore } from './drivers/image/index.ts';
 import { createLxcDriver } from './drivers/instance/lxc.ts';
 import { createBridgeDriver } from './drivers/network/bridge.ts';
+import { createHostNames } from './drivers/network/host-names.ts';
 import { createStorageDriver } from './drivers/storage/index.ts';
 import { createLog } from './log.ts';
 import { exec } from './system/exec.ts';
@@ -18,6 +19,7 @@ export async function runAgent(configPath: string): Promise<void> {
   const config = readConfig(configPath, process.env);
   const log = createLog(config.logLevel);
   const { dataDir, runDir, logDir } = config;
+  const hostNames = config.hostNames === 'none' ? {} : { hostNames: createHostNames({ exec, dataDir, runDir, log }) };
   const agent = await startAgent(
     {
       log,
@@ -25,7 +27,7 @@ export async function runAgent(configPath: string): Promise<void> {
       createDrivers: (fetchPart) => ({
         createStorage: (pool) => createStorageDriver({ exec, dataDir, log }, pool),
         instances: createLxcDriver({ exec, dataDir, runDir, logDir, log }),
-        networks: createBridgeDriver({ exec, dataDir, runDir, log }),
+        networks: createBridgeDriver({ exec, dataDir, runDir, log, ...hostNames }),
         images: createImageStore({ exec, dataDir, fetchPart, log }),
       }),
     },

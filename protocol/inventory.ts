@@ -66,7 +66,11 @@ export const HostResources = z.object({
   storageDrivers: z.array(z.object({ name: z.string(), version: z.string() })),
   /** Host interfaces that Longshore does not manage. */
   interfaces: z.array(
-    z.object({ name: z.string(), type: z.enum(['physical', 'bridge', 'vlan', 'bond', 'unknown']), hwaddr: z.string() }),
+    z.object({
+      name: z.string(),
+      type: z.enum(['loopback', 'physical', 'bridge', 'vlan', 'bond', 'unknown']),
+      hwaddr: z.string(),
+    }),
   ),
   /** The host's own addresses, for `lxc info` and the member's URL. */
   addresses: z.array(z.string()),

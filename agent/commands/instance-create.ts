@@ -78,7 +78,9 @@ export async function createInstance(
     {
       name: 'start',
       run: async () => {
-        if (params.start && (await host.instances.status(ref)) === 'Stopped') await host.instances.start(ref);
+        if (!params.start) return;
+        if ((await host.instances.status(ref)) === 'Stopped') await host.instances.start(ref);
+        await host.networks.announce(volume, true);
       },
       undo: () => killInstance(host, ref),
     },
@@ -87,7 +89,10 @@ export async function createInstance(
 }
 
 /** What has this name on the host but is not this instance is never adopted and never undone. */
-async function refuseForeign(host: Host, { spec, pool }: CommandParams<'instance.create'>): Promise<void> {
+export async function refuseForeign(
+  host: Host,
+  { spec, pool }: Pick<CommandParams<'instance.create'>, 'spec' | 'pool'>,
+): Promise<void> {
   const record = host.journal.instances.find(spec);
   if (record?.spec.id === spec.id) return;
   const storage = await host.pools.open(pool.name, pool);

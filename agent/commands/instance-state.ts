@@ -111,7 +111,10 @@ export async function bringUp(host: Host, signal: AbortSignal, spec: InstanceSpe
     },
     {
       name: 'start',
-      run: () => host.instances.start(refOf(spec)),
+      run: async () => {
+        await host.instances.start(refOf(spec));
+        await host.networks.announce(volumeName(spec), true);
+      },
       undo: () => killInstance(host, spec),
     },
   ]);

@@ -10,7 +10,7 @@ import { AppError } from '#protocol/errors.ts';
 import { type AgentFrame, FRAME_LIMIT_BYTES } from '#protocol/frames.ts';
 import { type HostLoad, InstanceReport } from '#protocol/inventory.ts';
 import type { Host } from '../commands/host.ts';
-import { recordPower, refOf } from '../commands/instances.ts';
+import { recordPower, refOf, statusOf, volumeName } from '../commands/instances.ts';
 import type { InstanceTransition } from '../drivers/instance/driver.ts';
 import { instanceKey } from '../journal/journal.ts';
 import { hasNews, hasUsageNews } from './changes.ts';
@@ -30,6 +30,8 @@ export interface ReporterDeps {
   send(frame: AgentFrame): boolean;
   isBusy(ref: InstanceRef): boolean;
   readLoad(): Promise<HostLoad>;
+  /** A start or stop that no command asked for. */
+  onUnasked?(transition: InstanceTransition): void;
 }
 
 export interface Reporter {
@@ -44,7 +46,7 @@ export interface Reporter {
   stop(): void;
 }
 
-export function createReporter({ host, send, isBusy, readLoad }: ReporterDeps): Reporter {
+export function createReporter({ host, send, isBusy, readLoad, onUnasked }: ReporterDeps): Reporter {
   const told = new Map<string, InstanceReport>();
   const touched = new Map<string, InstanceRef>();
   const timers = new Set<NodeJS.Timeout>();
@@ -84,11 +86,15 @@ export function createReporter({ host, send, isBusy, readLoad }: ReporterDeps): 
     });
   };
 
-  const onTransition = ({ ref, kind }: InstanceTransition) => {
+  const onTransition = (transition: InstanceTransition) => {
     if (stopped) return;
+    const { ref, kind } = transition;
     host.log.info('instance.transition', { instance: instanceKey(ref), kind });
-    // Stops that were asked for are recorded by their command.
-    if (!isBusy(ref)) recordPower(host, ref, kind === 'stopped' ? 'STOPPED' : 'RUNNING');
+    // What was asked for is recorded and told by its command.
+    if (!isBusy(ref)) {
+      recordPower(host, ref, kind === 'stopped' ? 'STOPPED' : 'RUNNING');
+      onUnasked?.(transition);
+    }
     touch(ref);
     if (kind !== 'stopped') for (const ms of SETTLE_MS) later(ms, () => touch(ref));
   };
@@ -138,6 +144,12 @@ export function createReporter({ host, send, isBusy, readLoad }: ReporterDeps): 
       for (const timer of timers) clearTimeout(timer);
     },
   };
+}
+
+/** DNS knows instances that are up. One that stops may be up again before its stop is heard of. */
+async function announce(host: Host, ref: InstanceRef, started: boolean): Promise<void> {
+  const up = started || (await statusOf(host, ref)) !== 'Stopped';
+  await host.networks.announce(volumeName(ref), up);
 }
 
 /** What should be here and what is. */

@@ -5,59 +5,36 @@
  * networks run one after another; a reservation is decided and written without a pause, so no two NICs get one address.
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { NetworkSpec } from '#protocol/commands.ts';
 import { notFound } from '#protocol/errors.ts';
 import type { Log } from '../../log.ts';
 import type { Exec } from '../../system/exec.ts';
-import { sendSignal } from '../../system/proc.ts';
 import { decideAddresses, needsChoice } from './auto.ts';
 import { type BridgeConfig, readBridgeConfig } from './config.ts';
-import { ensureDnsmasq, findDnsmasq, stopDnsmasq } from './dnsmasq.ts';
+import { ensureDnsmasq, findDnsmasq, reloadDnsmasq, stopDnsmasq } from './dnsmasq.ts';
 import type { NetworkDriver } from './driver.ts';
+import { removeHostFiles, writeClusterNames, writeHostFiles } from './host-files.ts';
+import type { HostNames } from './host-names.ts';
 import { endLeases, joinLeases, readLeases } from './leases.ts';
 import { deleteBridge, ensureBridge, linkExists, notManaged, usedSubnets } from './links.ts';
+import { entriesBeside, hostsText, nameEntries } from './names.ts';
 import { applyRules, removeRules, renderRules } from './nft.ts';
-import { checkedRequest, decide, hostFileName, hostLine, nameLines, toAttachment } from './reservations.ts';
+import { checkedRequest, decide, toAttachment } from './reservations.ts';
 import { networkState } from './state.ts';
-import { createNetworkStore, type NetworkPaths, type Reservation } from './store.ts';
+import { createNetworkStore, type Reservation } from './store.ts';
 
 export interface BridgeDeps {
   exec: Exec;
   dataDir: string;
   runDir: string;
   log: Log;
+  /** The host's own resolver; without it names are for instances only. */
+  hostNames?: HostNames;
 }
-
-const SIGHUP = 1;
 
 /** The vendor prefix of LXD's generated addresses. */
 const randomHwaddr = () =>
   `00:16:3e:${[...randomBytes(3)].map((byte) => byte.toString(16).padStart(2, '0')).join(':')}`;
-
-/** dnsmasq reads its directories as files change: a new one comes in by rename, whole. */
-function writeHostFiles(paths: NetworkPaths, config: BridgeConfig, nic: Reservation): void {
-  const file = hostFileName(nic);
-  const contents: [string, string | null][] = [
-    [paths.hosts, hostLine(config, nic)],
-    [paths.names, nameLines(config, nic)],
-  ];
-  for (const [directory, text] of contents) {
-    const path = join(directory, file);
-    if (text === null) {
-      rmSync(path, { force: true });
-    } else if (!existsSync(path) || readFileSync(path, 'utf8') !== text) {
-      const draft = join(paths.directory, 'host.tmp');
-      writeFileSync(draft, text, { mode: 0o644 });
-      renameSync(draft, path);
-    }
-  }
-}
-
-function removeHostFiles(paths: NetworkPaths, nic: Reservation): void {
-  for (const directory of [paths.hosts, paths.names]) rmSync(join(directory, hostFileName(nic)), { force: true });
-}
 
 /** Does nothing to the host before the first call. */
 export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
@@ -76,6 +53,23 @@ export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
     if (stored === null) throw notFound('Network');
     return readBridgeConfig(stored.network);
   };
+  let cluster = store.names.read();
+  /** Tells every dnsmasq the names that are not its own network's. */
+  const spreadNames = () => {
+    const networks = store
+      .list()
+      .map((name) => ({ config: getConfig(name), reservations: store.reservations(name), paths: store.paths(name) }));
+    const entries = nameEntries(networks, cluster);
+    for (const network of networks) {
+      if (writeClusterNames(network.paths, hostsText(entriesBeside(network, entries)))) reloadDnsmasq(network.paths);
+    }
+    void deps.hostNames?.serve(entries);
+  };
+  /** Addresses of the network's instances on other hosts. */
+  const elsewhere = (network: string): Set<string> =>
+    new Set(
+      cluster.flatMap(({ addresses }) => addresses.flatMap((one) => (one.network === network ? [one.address] : []))),
+    );
   /** Makes the host be as the store says; `previous` external interfaces that are gone from the config are let go. */
   const apply = async (name: string, previous: string[]) => {
     const stored = store.find(name);
@@ -85,7 +79,9 @@ export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
     await ensureBridge(exec, config, config.hwaddr ?? stored.bridgeHwaddr, previous);
     await applyRules(exec, renderRules(name, config));
     for (const nic of store.reservations(name)) writeHostFiles(paths, config, nic);
+    spreadNames();
     await ensureDnsmasq(exec, config, paths);
+    void deps.hostNames?.announceBridge(config);
   };
   const write = (network: NetworkSpec, decided: Record<string, string>) => {
     const whole: NetworkSpec = { ...network, config: { ...network.config, ...decided } };
@@ -119,6 +115,7 @@ export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
     await removeRules(exec, name);
     await deleteBridge(exec, name);
     store.remove(name);
+    spreadNames();
   };
 
   return {
@@ -169,7 +166,7 @@ export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
 
     restore: () =>
       inTurn(async () => {
-        for (const name of store.names()) {
+        for (const name of store.list()) {
           try {
             await apply(name, []);
           } catch (error) {
@@ -177,6 +174,7 @@ export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
             log.error('network.restore.failed', { network: name, err: error });
           }
         }
+        spreadNames();
       }),
 
     reserve: async (request) => {
@@ -185,7 +183,12 @@ export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
       const paths = store.paths(nic.network);
       const isSame = (one: Reservation) => one.instance === nic.instance && one.device === nic.device;
       const all = store.reservations(nic.network);
-      const decided = decide(config, nic, { reservations: all, leases: readLeases(paths) }, all.find(isSame) ?? null);
+      const decided = decide(
+        config,
+        nic,
+        { reservations: all, leases: readLeases(paths), elsewhere: elsewhere(nic.network) },
+        all.find(isSame) ?? null,
+      );
       if (JSON.stringify(all.find(isSame)) !== JSON.stringify(decided)) {
         store.writeReservations(nic.network, [...all.filter((one) => !isSame(one)), decided]);
       }
@@ -196,26 +199,25 @@ export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
     },
 
     release: async (instance, device) => {
-      for (const network of store.names()) {
+      for (const network of store.list()) {
         const all = store.reservations(network);
         const found = all.find((one) => one.instance === instance && one.device === device);
         if (found === undefined) continue;
         const paths = store.paths(network);
         removeHostFiles(paths, found);
-        // A removed file is noticed only when asked to read all of them again.
-        const running = findDnsmasq(paths);
-        if (running !== null) sendSignal(running.pid, SIGHUP);
+        reloadDnsmasq(paths);
         await endLeases(exec, getConfig(network), paths, found);
         // Last, so that a crash before repeats the whole; read anew, for others were at work meanwhile.
         store.writeReservations(
           network,
           store.reservations(network).filter((one) => one !== found),
         );
+        spreadNames();
       }
     },
 
     renameInstance: async (instance, newInstance) => {
-      for (const network of store.names()) {
+      for (const network of store.list()) {
         const all = store.reservations(network);
         const moved = all.filter((one) => one.instance === instance);
         if (moved.length === 0) continue;
@@ -228,9 +230,31 @@ export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
         store.writeReservations(network, [...all.filter((one) => one.instance !== instance), ...renamed]);
         for (const one of moved) removeHostFiles(paths, one);
         for (const one of renamed) writeHostFiles(paths, config, one);
-        const running = findDnsmasq(paths);
-        if (running !== null) sendSignal(running.pid, SIGHUP);
+        reloadDnsmasq(paths);
+        spreadNames();
       }
+    },
+
+    announce: async (instance, up) => {
+      for (const network of store.list()) {
+        const all = store.reservations(network);
+        const turned = all.filter((one) => one.instance === instance && one.named !== up);
+        if (turned.length === 0) continue;
+        const config = getConfig(network);
+        const paths = store.paths(network);
+        const next = all.map((one) => (turned.includes(one) ? { ...one, named: up } : one));
+        store.writeReservations(network, next);
+        for (const one of next) if (one.instance === instance) writeHostFiles(paths, config, one);
+        if (!up) reloadDnsmasq(paths);
+      }
+      spreadNames();
+    },
+
+    serveNames: async (all) => {
+      if (JSON.stringify(all) === JSON.stringify(cluster)) return;
+      cluster = [...all];
+      store.names.write(cluster);
+      spreadNames();
     },
 
     leases: async (network) =>

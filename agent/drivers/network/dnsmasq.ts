@@ -8,6 +8,7 @@ import type { BridgeConfig } from './config.ts';
 import type { NetworkPaths } from './store.ts';
 import { hostRange } from './subnet.ts';
 
+const SIGHUP = 1;
 const SIGTERM = 15;
 const SIGKILL = 9;
 const STOP_TIMEOUT_MS = 2000;
@@ -50,7 +51,7 @@ export function dnsmasqArguments(config: BridgeConfig, paths: NetworkPaths, user
         args.push('--dhcp-range', `${start},${end},${ipv6.subnet.prefixLength},${ipv6.expiry}`);
       }
     } else {
-      args.push('--dhcp-range', `::,constructor:${name},ra-stateless,ra-names`);
+      args.push('--dhcp-range', `::,constructor:${name},${ipv6.dhcp ? 'ra-stateless,ra-names' : 'ra-only'}`);
     }
   }
   if (config.dnsMode !== 'none') {
@@ -72,7 +73,7 @@ export function dnsmasqUser(hostsDir: string): string {
 }
 
 /** The running dnsmasq of a network with its arguments; null when there is none. */
-export function findDnsmasq(paths: NetworkPaths): { pid: number; args: string[] } | null {
+export function findDnsmasq(paths: { pidFile: string }): { pid: number; args: string[] } | null {
   if (!existsSync(paths.pidFile)) return null;
   const pid = Number(readFileSync(paths.pidFile, 'utf8').trim());
   const [file, ...args] = (pid > 0 ? commandLine(pid) : null) ?? [];
@@ -81,7 +82,7 @@ export function findDnsmasq(paths: NetworkPaths): { pid: number; args: string[] 
 }
 
 /** Ends it; absent is fine. */
-export async function stopDnsmasq(paths: NetworkPaths): Promise<void> {
+export async function stopDnsmasq(paths: { pidFile: string }): Promise<void> {
   const running = findDnsmasq(paths);
   if (running !== null) {
     const isGone = () => commandLine(running.pid) === null;
@@ -94,18 +95,29 @@ export async function stopDnsmasq(paths: NetworkPaths): Promise<void> {
   rmSync(paths.pidFile, { force: true });
 }
 
-/** Makes a dnsmasq with exactly these settings run, or none when the network has no addresses. */
-export async function ensureDnsmasq(exec: Exec, config: BridgeConfig, paths: NetworkPaths): Promise<void> {
-  const wanted = config.ipv4 || config.ipv6 ? dnsmasqArguments(config, paths, dnsmasqUser(paths.hosts)) : null;
+/** Makes a dnsmasq with exactly these arguments run; with null, none. Throws what dnsmasq says. */
+export async function runDnsmasq(exec: Exec, wanted: string[] | null, paths: { pidFile: string }): Promise<void> {
   const running = findDnsmasq(paths);
   if (running !== null && wanted !== null && running.args.join('\0') === wanted.join('\0')) return;
   await stopDnsmasq(paths);
   if (wanted === null) return;
   // Gone with the last boot.
   mkdirSync(dirname(paths.pidFile), { recursive: true, mode: 0o755 });
+  await exec('dnsmasq', wanted);
+}
+
+/** The network's dnsmasq as configured, or none when it has no addresses. */
+export async function ensureDnsmasq(exec: Exec, config: BridgeConfig, paths: NetworkPaths): Promise<void> {
+  const wanted = config.ipv4 || config.ipv6 ? dnsmasqArguments(config, paths, dnsmasqUser(paths.hosts)) : null;
   try {
-    await exec('dnsmasq', wanted);
+    await runDnsmasq(exec, wanted, paths);
   } catch (error) {
     throw failed(`Failed starting DHCP and DNS of network "${config.name}"`, error);
   }
+}
+
+/** Files that went away or changed are taken note of by every version of dnsmasq only when it is told. */
+export function reloadDnsmasq(paths: { pidFile: string }): void {
+  const running = findDnsmasq(paths);
+  if (running !== null) sendSignal(running.pid, SIGHUP);
 }

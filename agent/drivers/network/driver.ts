@@ -1,5 +1,6 @@
 /** What a network driver does for managed networks on this host. Verbs are safe to repeat. */
 import type { NetworkSpec } from '#protocol/commands.ts';
+import type { InstanceNames } from '#protocol/instance-names.ts';
 import type { Lease } from '#protocol/queries.ts';
 
 /** One NIC of an instance on a managed bridge. */
@@ -45,6 +46,10 @@ export interface NetworkDriver {
   release(instance: string, device: string): Promise<void>;
   /** Moves reservations to a new instance name. */
   renameInstance(instance: string, newInstance: string): Promise<void>;
+  /** The instance has come up or gone down: DNS knows it, or knows it no more. Absent is fine. */
+  announce(instance: string, up: boolean): Promise<void>;
+  /** The cluster's instances as the control plane tells them: DNS here answers for those of other hosts, too. */
+  serveNames(cluster: readonly InstanceNames[]): Promise<void>;
   leases(network: string): Promise<Lease[]>;
   /** LXD's network state object (lxd-api 5.6), snake_case. */
   state(network: string): Promise<Record<string, unknown>>;

@@ -1,11 +1,12 @@
 /** Picking and checking a NIC's addresses, and what dnsmasq is told of them. Pure. */
+import { createHash } from 'node:crypto';
 import { badRequest, conflict, failed } from '#protocol/errors.ts';
 import { checkDeviceName, hasLineBreak } from '#protocol/names.ts';
 import type { AddressFamily, BridgeConfig } from './config.ts';
 import type { NicAttachment, NicRequest } from './driver.ts';
 import type { DynamicLease } from './leases.ts';
 import type { Reservation } from './store.ts';
-import { eui64Address, hostAddress, lowestFree } from './subnet.ts';
+import { eui64Address, hostAddress, hostSpan, isWithin, pickFree } from './subnet.ts';
 
 const INSTANCE = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 const HWADDR = /^[0-9a-f]{2}(?::[0-9a-f]{2}){5}$/;
@@ -37,9 +38,9 @@ export function hostLine(config: BridgeConfig, nic: Reservation): string | null 
   return parts.length === 1 ? null : `${parts.join(',')}\n`;
 }
 
-/** Lines `ADDRESS NAME NAME.DOMAIN`; null when the network gives no names. */
+/** Lines `ADDRESS NAME NAME.DOMAIN`; null when the network gives no names or the instance is down. */
 export function nameLines(config: BridgeConfig, nic: Reservation): string | null {
-  if (config.dnsMode !== 'managed') return null;
+  if (config.dnsMode !== 'managed' || !nic.named) return null;
   const name = dnsName(nic.instance);
   const lines = [nic.ipv4, nic.ipv6].flatMap((one) =>
     one === null ? [] : [`${one} ${name} ${name}.${config.dnsDomain}\n`],
@@ -50,6 +51,8 @@ export function nameLines(config: BridgeConfig, nic: Reservation): string | null
 interface Taken {
   reservations: Reservation[];
   leases: DynamicLease[];
+  /** Addresses of instances on other hosts. */
+  elsewhere: ReadonlySet<string>;
 }
 
 function fixedAddress(network: string, family: AddressFamily | null, wanted: string, taken: Set<string>): string {
@@ -59,16 +62,33 @@ function fixedAddress(network: string, family: AddressFamily | null, wanted: str
   return address;
 }
 
-function pick(network: string, family: AddressFamily, old: string | null, taken: Set<string>): string {
+/** The same on every host for one NIC: networks of several hosts may share a subnet, and names are known on all of them. */
+const seedOf = (hwaddr: string): bigint =>
+  BigInt(`0x${createHash('sha256').update(hwaddr).digest('hex').slice(0, 16)}`);
+
+interface Picking {
+  old: string | null;
+  hwaddr: string;
+  taken: ReadonlySet<string>;
+  /** In use on other hosts: taken only when nothing else is left. */
+  elsewhere: ReadonlySet<string>;
+}
+
+function pick(network: string, family: AddressFamily, { old, hwaddr, taken, elsewhere }: Picking): string {
+  const ranges = family.ranges.length > 0 ? family.ranges : [null];
+  const spans = ranges.flatMap((range) => hostSpan(family.subnet, range) ?? []);
   const kept = old && hostAddress(family.subnet, old);
-  if (kept && !taken.has(kept)) return kept;
-  const free = lowestFree(family.subnet, taken);
+  if (kept && !taken.has(kept) && isWithin(spans, kept)) return kept;
+  const seed = seedOf(hwaddr);
+  const free =
+    pickFree(family.subnet, spans, new Set([...taken, ...elsewhere]), seed) ??
+    pickFree(family.subnet, spans, taken, seed);
   if (free === null) throw failed(`No free IP addresses on network "${network}"`);
   return free;
 }
 
 /**
- * The addresses a NIC gets: those asked for, else those it has, else the lowest free ones. Throws `bad_request` outside of
+ * The addresses a NIC gets: those asked for, else those it has, else free ones of the DHCP ranges. Throws `bad_request` outside of
  * the subnet, `conflict` for a taken address or MAC, `failed` when the network is full.
  */
 export function decide(config: BridgeConfig, nic: NicRequest, others: Taken, old: Reservation | null): Reservation {
@@ -83,13 +103,15 @@ export function decide(config: BridgeConfig, nic: NicRequest, others: Taken, old
     ].filter((address) => address !== null),
   );
   const { ipv4, ipv6 } = config;
+  const picking = { hwaddr: nic.hwaddr, taken, elsewhere: others.elsewhere };
   let address4: string | null = null;
   if (nic.ipv4Address !== null) address4 = fixedAddress(config.name, ipv4, nic.ipv4Address, taken);
-  else if (ipv4?.dhcp) address4 = pick(config.name, ipv4, old?.fixedIpv4 ? null : (old?.ipv4 ?? null), taken);
+  else if (ipv4?.dhcp)
+    address4 = pick(config.name, ipv4, { ...picking, old: old?.fixedIpv4 ? null : (old?.ipv4 ?? null) });
   let address6: string | null = null;
   if (nic.ipv6Address !== null) address6 = fixedAddress(config.name, ipv6, nic.ipv6Address, taken);
   else if (ipv6?.dhcp && ipv6.stateful)
-    address6 = pick(config.name, ipv6, old?.fixedIpv6 ? null : (old?.ipv6 ?? null), taken);
+    address6 = pick(config.name, ipv6, { ...picking, old: old?.fixedIpv6 ? null : (old?.ipv6 ?? null) });
   // The one the guest gives itself from our advertisements, so that both agree.
   else if (ipv6 && ipv6.subnet.prefixLength === 64) address6 = eui64Address(ipv6.subnet, nic.hwaddr);
   return {
@@ -100,6 +122,7 @@ export function decide(config: BridgeConfig, nic: NicRequest, others: Taken, old
     ipv6: address6,
     fixedIpv4: nic.ipv4Address !== null,
     fixedIpv6: nic.ipv6Address !== null,
+    named: old?.named ?? false,
   };
 }
 

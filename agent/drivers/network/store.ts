@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { NetworkSpec } from '#protocol/commands.ts';
 import { badRequest } from '#protocol/errors.ts';
+import { InstanceNames } from '#protocol/instance-names.ts';
 import { checkNetworkName } from '#protocol/names.ts';
 
 /** `network` has all its addresses decided. `bridgeHwaddr` keeps the bridge's address when ports come and go. */
@@ -19,6 +20,8 @@ const Reservation = z.object({
   /** The addresses were asked for, not picked. */
   fixedIpv4: z.boolean(),
   fixedIpv6: z.boolean(),
+  /** Its instance is up, so DNS knows it. */
+  named: z.boolean().default(true),
 });
 export type Reservation = z.infer<typeof Reservation>;
 
@@ -34,11 +37,13 @@ export interface NetworkPaths {
 
 export interface NetworkStore {
   paths(name: string): NetworkPaths;
-  names(): string[];
+  list(): string[];
   find(name: string): StoredNetwork | null;
   write(stored: StoredNetwork): void;
   reservations(name: string): Reservation[];
   writeReservations(name: string, all: Reservation[]): void;
+  /** Names of the cluster's instances as they were last told; empty on a new host. */
+  names: { read(): InstanceNames[]; write(all: readonly InstanceNames[]): void };
   remove(name: string): void;
 }
 
@@ -65,10 +70,12 @@ export function createNetworkStore(dirs: { dataDir: string; runDir: string }): N
   };
   const stateFile = (name: string) => join(paths(name).directory, 'network.json');
   const reservationsFile = (name: string) => join(paths(name).directory, 'reservations.json');
+  // No network can have this name: it is too long for an interface.
+  const namesFile = join(root, 'cluster-instance-names.json');
   const cache = new Map<string, Reservation[]>();
   return {
     paths,
-    names: () => (existsSync(root) ? readdirSync(root).filter((name) => existsSync(stateFile(name))) : []),
+    list: () => (existsSync(root) ? readdirSync(root).filter((name) => existsSync(stateFile(name))) : []),
     find: (name) =>
       existsSync(stateFile(name)) ? Stored.parse(JSON.parse(readFileSync(stateFile(name), 'utf8'))) : null,
     write: (stored) => {
@@ -89,6 +96,14 @@ export function createNetworkStore(dirs: { dataDir: string; runDir: string }): N
     writeReservations: (name, all) => {
       writeAtomically(reservationsFile(name), JSON.stringify(all));
       cache.set(name, all);
+    },
+    names: {
+      read: () =>
+        existsSync(namesFile) ? z.array(InstanceNames).parse(JSON.parse(readFileSync(namesFile, 'utf8'))) : [],
+      write: (all) => {
+        mkdirSync(root, { recursive: true, mode: 0o755 });
+        writeAtomically(namesFile, JSON.stringify(all));
+      },
     },
     remove: (name) => {
       cache.delete(name);

@@ -75,11 +75,48 @@ export function hostAddress(subnet: Subnet, text: string): string | null {
   return isHost && canonical !== subnet.gateway ? canonical : null;
 }
 
-/** The lowest host address that is not taken; null when the subnet is full. */
-export function lowestFree(subnet: Subnet, taken: ReadonlySet<string>): string | null {
+/** An inclusive run of addresses as numbers. */
+export interface Span {
+  first: bigint;
+  last: bigint;
+}
+
+/** The part of `range` that can be hosts' addresses there; all of the subnet without one. Null when nothing is left. */
+export function hostSpan(subnet: Subnet, range: { start: string; end: string } | null): Span | null {
   const lastHost = subnet.kind === 'ipv4' ? subnet.last - 1n : subnet.last;
-  for (let value = subnet.first + 1n; value <= lastHost; value++) {
-    const address = fromNumber(value, subnet.kind);
+  const start = range === null ? subnet.first + 1n : toNumber(ipaddr.parse(range.start));
+  const end = range === null ? lastHost : toNumber(ipaddr.parse(range.end));
+  const span = {
+    first: start > subnet.first ? start : subnet.first + 1n,
+    last: end < lastHost ? end : lastHost,
+  };
+  return span.first <= span.last ? span : null;
+}
+
+/** True for an address in canonical form that lies in one of the spans. */
+export const isWithin = (spans: readonly Span[], address: string): boolean => {
+  const value = toNumber(ipaddr.parse(address));
+  return spans.some(({ first, last }) => first <= value && value <= last);
+};
+
+/** The first address that is not taken, from the place that `seed` names onwards and around; null when all are. */
+export function pickFree(
+  subnet: Subnet,
+  spans: readonly Span[],
+  taken: ReadonlySet<string>,
+  seed: bigint,
+): string | null {
+  const total = spans.reduce((sum, { first, last }) => sum + last - first + 1n, 0n);
+  for (let step = 0n; step < total; step++) {
+    let at = (seed + step) % total;
+    const span = spans.find(({ first, last }) => {
+      const size = last - first + 1n;
+      if (at < size) return true;
+      at -= size;
+      return false;
+    });
+    if (span === undefined) return null;
+    const address = fromNumber(span.first + at, subnet.kind);
     if (address !== subnet.gateway && !taken.has(address)) return address;
   }
   return null;

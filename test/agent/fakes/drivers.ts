@@ -193,6 +193,8 @@ export function createFakeNetworks(state: FakeHostState): NetworkDriver {
           state.nics.add(nic.replace(instance, newInstance));
         }
       }),
+    announce: (instance, up) => run(`nic.announce ${up ? 'up' : 'down'}`, () => void instance),
+    serveNames: (names) => run('names.serve', () => void names),
     leases: async () => [],
     state: async () => ({}),
   };

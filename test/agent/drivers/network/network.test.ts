@@ -7,7 +7,7 @@ import { renderRules } from '#agent/drivers/network/nft.ts';
 import { checkedRequest, decide, hostLine } from '#agent/drivers/network/reservations.ts';
 import { parseLinkLocal } from '#agent/drivers/network/state.ts';
 import type { Reservation } from '#agent/drivers/network/store.ts';
-import { cidr, eui64Address, lowestFree, parseSubnet } from '#agent/drivers/network/subnet.ts';
+import { cidr, eui64Address, hostSpan, parseSubnet, pickFree } from '#agent/drivers/network/subnet.ts';
 import { releaseMessage } from '#agent/system/dhcp-release.ts';
 
 const spec = (config: Record<string, string>, name = 'br0') => ({
@@ -33,8 +33,9 @@ const reservation = (instance: string, last: number, ipv4: string): Reservation 
   ipv6: null,
   fixedIpv4: false,
   fixedIpv6: false,
+  named: true,
 });
-const nobody = { reservations: [], leases: [] };
+const nobody = { reservations: [], leases: [], elsewhere: new Set<string>() };
 
 describe('a network config', () => {
   it.each([
@@ -82,9 +83,33 @@ describe('addresses', () => {
   it('skip network, gateway, broadcast and all that are taken', () => {
     const subnet = parseSubnet('10.1.2.1/29');
     if (subnet === null) throw new Error('not a subnet');
+    const all = hostSpan(subnet, null);
+    const spans = all === null ? [] : [all];
     const taken = new Set(['10.1.2.2', '10.1.2.4', '10.1.2.5', '10.1.2.6']);
-    expect(lowestFree(subnet, taken)).toBe('10.1.2.3');
-    expect(lowestFree(subnet, taken.add('10.1.2.3'))).toBeNull();
+    for (const seed of [0n, 3n, 5n, 1_000n]) expect(pickFree(subnet, spans, taken, seed)).toBe('10.1.2.3');
+    expect(pickFree(subnet, spans, taken.add('10.1.2.3'), 0n)).toBeNull();
+  });
+
+  it('come from the DHCP ranges where there are some, and leave a range that is no longer theirs', () => {
+    const ranged = readBridgeConfig(
+      spec({ 'ipv4.address': '10.1.2.1/24', 'ipv4.dhcp.ranges': '10.1.2.50-10.1.2.51,10.1.2.60-10.1.2.60' }),
+    );
+    const reservations: Reservation[] = [];
+    for (const last of [1, 2, 3]) {
+      const nic = { ...request, instance: `c${last}`, hwaddr: `00:16:3e:00:00:0${last}` };
+      const moved = last === 1 ? reservation('c1', 1, '10.1.2.9') : null;
+      reservations.push(decide(ranged, nic, { ...nobody, reservations }, moved));
+    }
+    expect(reservations.map(({ ipv4 }) => ipv4).sort()).toEqual(['10.1.2.50', '10.1.2.51', '10.1.2.60']);
+    const one = { ...request, instance: 'c4', hwaddr: '00:16:3e:00:00:04' };
+    expect(() => decide(ranged, one, { ...nobody, reservations }, null)).toThrow('No free IP addresses');
+  });
+
+  it('of other hosts are used only when nothing else is left', () => {
+    const others = { ...nobody, elsewhere: new Set(['10.1.2.2', '10.1.2.3', '10.1.2.4', '10.1.2.5']) };
+    expect(decide(config, request, others, null).ipv4).toBe('10.1.2.6');
+    const all = { ...nobody, elsewhere: new Set([...others.elsewhere, '10.1.2.6']) };
+    expect(decide(config, request, all, null).ipv4).toMatch(/^10\.1\.2\.[2-6]$/);
   });
 
   it('of IPv6 are those that the guest gives itself', () => {
@@ -94,18 +119,20 @@ describe('addresses', () => {
 
   it('leave out those of other reservations and of foreign leases', () => {
     const others = {
-      reservations: [reservation('a', 2, '10.1.2.2')],
+      ...nobody,
+      reservations: [reservation('a', 2, '10.1.2.2'), reservation('b', 3, '10.1.2.5'), reservation('c', 4, '10.1.2.6')],
       leases: [{ hwaddr: '00:16:3e:ff:ff:ff', address: '10.1.2.3', hostname: '' }],
     };
     expect(decide(config, request, others, null).ipv4).toBe('10.1.2.4');
   });
 
-  it('stay with a NIC even when a lower one becomes free, and go back to the pool when no longer fixed', () => {
+  it('stay with a NIC when another becomes free, and go back to the pool when no longer fixed', () => {
     const old = decide(config, request, nobody, reservation('web', 1, '10.1.2.5'));
     expect(old.ipv4).toBe('10.1.2.5');
     const fixed = decide(config, { ...request, ipv4Address: '10.1.2.6' }, nobody, old);
     expect(fixed).toMatchObject({ ipv4: '10.1.2.6', fixedIpv4: true });
-    expect(decide(config, request, nobody, fixed).ipv4).toBe('10.1.2.2');
+    const pooled = decide(config, request, nobody, fixed);
+    expect(pooled).toMatchObject({ ipv4: decide(config, request, nobody, null).ipv4, fixedIpv4: false });
   });
 
   it('run out with a clear error', () => {
