@@ -39,7 +39,7 @@ interface Run {
   done: Promise<void>;
   resumed: boolean;
   /** The agent's own work instead of an executor. */
-  local: (() => Promise<void>) | null;
+  local: ((context: CommandContext) => Promise<void>) | null;
 }
 
 export interface Dispatcher {
@@ -53,7 +53,7 @@ export interface Dispatcher {
    * Runs the agent's own work in turn with the commands, as if it were `command`; nothing is journaled or sent. Resolves
    * when it is over, however it ended.
    */
-  runLocal(command: Command, work: () => Promise<void>): Promise<void>;
+  runLocal(command: Command, work: (context: CommandContext) => Promise<void>): Promise<void>;
   /** Sends every unacknowledged result: after each welcome. */
   resend(): void;
   /** True while a command works on this instance (programs that run in it do not count). */
@@ -70,6 +70,7 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
   const opened = new Promise<void>((resolve) => {
     open = resolve;
   });
+  let isOpen = false;
   let stopped = false;
   const sentMs = new Map<string, number>();
 
@@ -110,7 +111,7 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
     const fields = { commandId: command.id, command: command.name };
     try {
       if (stopped) return;
-      if (run.local !== null) return await run.local();
+      if (run.local !== null) return await run.local(contextOf(run));
       log.info('command.started', { ...fields, resumed: run.resumed });
       const outcome = await outcomeOf(run);
       if (stopped) return;
@@ -173,6 +174,7 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
     },
     start: () => {
       for (const command of journal.listUnfinished()) if (!runs.has(command.id)) void begin(command, true);
+      isOpen = true;
       open();
     },
     runLocal: (command, work) => begin(command, false, work),
@@ -181,8 +183,10 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
     },
     isBusy: (ref) => {
       const key = `instance:${instanceKey(ref)}`;
-      return [...runs.values()].some((run) =>
-        claimsOf(run.command).some((claim) => claim.key === key && claim.mode === 'exclusive'),
+      // What an earlier process began is at work as well.
+      const unbegun = isOpen ? [] : journal.listUnfinished();
+      return [...[...runs.values()].map((run) => run.command), ...unbegun].some((command) =>
+        claimsOf(command).some((claim) => claim.key === key && claim.mode === 'exclusive'),
       );
     },
     stop: () => {

@@ -7,6 +7,7 @@
  */
 import type { Command, CommandName, InstanceRef, InstanceSpec, NetworkSpec, PoolSpec } from '#protocol/commands.ts';
 import type { WireError } from '#protocol/errors.ts';
+import type { HostEvent } from '#protocol/host-events.ts';
 
 export type Outcome = { ok: true; result: unknown } | { ok: false; error: WireError };
 
@@ -38,6 +39,16 @@ export interface RecordStore<K, V> {
   list(): V[];
 }
 
+/** What happened while there was no link; the oldest go when there are more than `KEPT_HOST_EVENTS`. */
+export interface EventLog {
+  /** Gives it the next number. */
+  add(event: Omit<HostEvent, 'seq'>): HostEvent;
+  /** After `seq`, oldest first, at most `limit`. */
+  list(afterSeq: number, limit: number): HostEvent[];
+  /** Forgets those up to `seq`. */
+  drop(seq: number): void;
+}
+
 /** Acknowledged ones kept so that a late duplicate is answered and not run again. */
 export const KEPT_COMMANDS = 10_000;
 
@@ -58,6 +69,7 @@ export interface Journal {
   readonly instances: RecordStore<InstanceRef, InstanceRecord>;
   readonly pools: RecordStore<string, PoolSpec>;
   readonly networks: RecordStore<string, NetworkSpec>;
+  readonly events: EventLog;
 
   /** Which boot of the host was served last; null on a new host. */
   lastBoot(): string | null;

@@ -1,6 +1,8 @@
 /** A journal without a file, for tests. Values are copied, as a file would. */
 import { type Command, type NetworkSpec, type PoolSpec, parseCommand } from '#protocol/commands.ts';
+import { type HostEvent, KEPT_HOST_EVENTS } from '#protocol/host-events.ts';
 import {
+  type EventLog,
   type FinishedCommand,
   type InstanceRecord,
   instanceKey,
@@ -72,11 +74,29 @@ export function createMemoryJournal(kept: number = KEPT_COMMANDS): Journal {
       (network: NetworkSpec) => network.name,
       (name: string) => name,
     ),
+    events: createEvents(),
     lastBoot: () => boot,
     setLastBoot: (value) => {
       boot = value;
     },
     close: () => {},
+  };
+}
+
+function createEvents(): EventLog {
+  let kept: HostEvent[] = [];
+  let last = 0;
+  return {
+    add: (event) => {
+      last += 1;
+      const added = { ...structuredClone(event), seq: last };
+      kept = [...kept, added].slice(-KEPT_HOST_EVENTS);
+      return added;
+    },
+    list: (afterSeq, limit) => structuredClone(kept.filter(({ seq }) => seq > afterSeq).slice(0, limit)),
+    drop: (upTo) => {
+      kept = kept.filter(({ seq }) => seq > upTo);
+    },
   };
 }
 

@@ -7,7 +7,15 @@ import { dirname } from 'node:path';
 import Database from 'libsql';
 import { z } from 'zod';
 import { CommandNameSchema, NetworkSpec, PoolSpec, parseCommand } from '#protocol/commands.ts';
-import { type FinishedCommand, instanceKey, type Journal, KEPT_COMMANDS, type RecordStore } from './journal.ts';
+import { HostEvent, KEPT_HOST_EVENTS } from '#protocol/host-events.ts';
+import {
+  type EventLog,
+  type FinishedCommand,
+  instanceKey,
+  type Journal,
+  KEPT_COMMANDS,
+  type RecordStore,
+} from './journal.ts';
 import { InstanceRecordSchema, OutcomeSchema } from './records.ts';
 
 const SCHEMA = `
@@ -24,6 +32,7 @@ CREATE INDEX IF NOT EXISTS commands_state ON commands (state, seq);
 CREATE TABLE IF NOT EXISTS instance_specs (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS pools (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS networks (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY AUTOINCREMENT, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 `;
 
@@ -35,6 +44,7 @@ const CommandRow = z.object({
   outcome: z.string().nullable(),
   marks: z.string(),
 });
+const EventRow = z.object({ seq: z.number().int(), value: z.string() });
 const ValueRow = z.object({ value: z.string() });
 const Marks = z.array(z.string());
 
@@ -109,6 +119,7 @@ export function openSqliteJournal(path: string, kept: number = KEPT_COMMANDS): J
       (network) => network.name,
       (name: string) => name,
     ),
+    events: openEvents(db),
     lastBoot: () => {
       const row = getMeta.get('boot');
       return row === undefined ? null : ValueRow.parse(row).value;
@@ -120,6 +131,25 @@ export function openSqliteJournal(path: string, kept: number = KEPT_COMMANDS): J
 
 function toFinished(row: z.infer<typeof CommandRow>): FinishedCommand {
   return { id: row.id, name: row.name, outcome: OutcomeSchema.parse(JSON.parse(row.outcome ?? 'null')) };
+}
+
+function openEvents(db: Database.Database): EventLog {
+  const insert = db.prepare('INSERT INTO events (value) VALUES (?)');
+  const select = db.prepare('SELECT seq, value FROM events WHERE seq > ? ORDER BY seq LIMIT ?');
+  const remove = db.prepare('DELETE FROM events WHERE seq <= ?');
+  return {
+    add: (event) => {
+      const seq = Number(insert.run(JSON.stringify(event)).lastInsertRowid);
+      remove.run(seq - KEPT_HOST_EVENTS);
+      return { ...event, seq };
+    },
+    list: (afterSeq, limit) =>
+      select.all(afterSeq, limit).map((row) => {
+        const { seq, value } = EventRow.parse(row);
+        return HostEvent.parse({ ...z.record(z.string(), z.unknown()).parse(JSON.parse(value)), seq });
+      }),
+    drop: (seq) => void remove.run(seq),
+  };
 }
 
 function openStore<K, V>(

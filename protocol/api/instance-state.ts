@@ -1,6 +1,7 @@
 /** An instance's runtime state as the API shows it, and what a state request may ask for (lxd-api 10.2, 6.4). Pure. */
 import { StateAction } from '#protocol/commands.ts';
 import { badRequest } from '#protocol/errors.ts';
+import type { HostEventAction } from '#protocol/host-events.ts';
 import type { InstanceState, NicState } from '#protocol/inventory.ts';
 import type { InstanceStatePut } from './instance.ts';
 
@@ -26,6 +27,22 @@ export const STATE_DESCRIPTIONS: Record<StateAction, string> = {
   freeze: 'Freezing instance',
   unfreeze: 'Unfreezing instance',
 };
+
+/** The lifecycle event of an action that was carried out. */
+export function stateEvent({ action, force }: { action: StateAction; force: boolean }): HostEventAction {
+  switch (action) {
+    case 'start':
+      return 'instance-started';
+    case 'stop':
+      return force ? 'instance-stopped' : 'instance-shutdown';
+    case 'restart':
+      return 'instance-restarted';
+    case 'freeze':
+      return 'instance-paused';
+    case 'unfreeze':
+      return 'instance-resumed';
+  }
+}
 
 /** A year: what waits longer waits for ever, and the member's timers can hold it. */
 const TIMEOUT_LIMIT_S = 366 * 86_400;

@@ -1,12 +1,15 @@
 /** What results of `instance.*` commands do to the rows, and which lifecycle events they are. */
 import { type SQL, sql } from 'drizzle-orm';
+import { stateEvent } from '#protocol/api/instance-state.ts';
 import type { CommandParams } from '#protocol/commands.ts';
 import type { InstanceReport } from '#protocol/inventory.ts';
 import { type EffectContext, type Effects, nothing } from './effect.ts';
 import { instanceResources, instanceUrl } from './instance-urls.ts';
 import type { Plan } from './plan.ts';
 
-type InstanceEffects = Pick<Effects, Extract<keyof Effects, `instance.${string}`>>;
+/** Moves have a file of their own. */
+type InstanceCommand = Exclude<Extract<keyof Effects, `instance.${string}`>, 'instance.send' | 'instance.receive'>;
+type InstanceEffects = Pick<Effects, InstanceCommand>;
 type SpecContext = EffectContext<'instance.create' | 'instance.state' | 'instance.update' | 'instance.rename'>;
 
 /** The instance, as long as it is this member's. */
@@ -14,13 +17,13 @@ const ownRow = (context: SpecContext): SQL => sql`id = ${context.params.spec.id}
 const rowExists = (context: SpecContext): SQL => sql`exists (select 1 from instances where ${ownRow(context)})`;
 
 /** RFC 7396: null removes the key, in one statement, so that an edit made meanwhile is kept. */
-const volatilePatch = (volatile: Record<string, string>, power: string | null): string =>
+export const volatilePatch = (volatile: Record<string, string>, power: string | null): string =>
   JSON.stringify({
     ...Object.fromEntries(Object.entries(volatile).map(([key, value]) => [key, value === '' ? null : value])),
     ...(power === null ? {} : { 'volatile.last_state.power': power }),
   });
 
-function powerOf(report: InstanceReport): string | null {
+export function powerOf(report: InstanceReport): string | null {
   if (report.status === 'Stopped') return 'STOPPED';
   return report.status === 'Error' ? null : 'RUNNING';
 }
@@ -44,21 +47,6 @@ function lifecycle(plan: Plan, context: SpecContext, action: string, more: { nam
   const source = instanceUrl(project, more.name ?? name);
   const extra = more.context === undefined ? {} : { context: { ...more.context } };
   plan.event({ action, source, project, location: context.member, ...extra }, rowExists(context));
-}
-
-function stateAction(params: CommandParams<'instance.state'>): string {
-  switch (params.action) {
-    case 'start':
-      return 'instance-started';
-    case 'stop':
-      return params.force ? 'instance-stopped' : 'instance-shutdown';
-    case 'restart':
-      return 'instance-restarted';
-    case 'freeze':
-      return 'instance-paused';
-    case 'unfreeze':
-      return 'instance-resumed';
-  }
 }
 
 /** Deletes an ephemeral instance that has stopped, once: by an operation of its own. */
@@ -129,7 +117,7 @@ export const INSTANCE_EFFECTS: InstanceEffects = {
     ok(plan, context, result) {
       const { action, spec } = context.params;
       takeReport(plan, context, result, { power: true, used: action === 'start' || action === 'restart' });
-      lifecycle(plan, context, stateAction(context.params));
+      lifecycle(plan, context, stateEvent(context.params));
       if (action === 'stop') deleteEphemeral(plan, { ...spec, member: context.member }, context.facts.pool);
     },
     failed: nothing,

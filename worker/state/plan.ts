@@ -25,6 +25,8 @@ export interface LifecycleDraft {
   location: string;
   context?: Record<string, unknown>;
   requestor?: Record<string, string>;
+  /** When it happened, when that was before now. */
+  at?: string;
 }
 
 export interface Plan {
@@ -117,9 +119,9 @@ function followupOf(kind: Statement['kind'], rows: unknown[]): Followup {
 }
 
 function insertEvent(draft: LifecycleDraft, now: string, when: SQL): SQL {
-  const { project, location, ...metadata } = draft;
+  const { project, location, at = now, ...metadata } = draft;
   return sql`insert into events (project, location, timestamp, metadata)
-    select ${project}, ${location}, ${now}, ${JSON.stringify(metadata)} where ${when}
+    select ${project}, ${location}, ${at}, ${JSON.stringify(metadata)} where ${when}
     returning project, location, timestamp, metadata`;
 }
 
