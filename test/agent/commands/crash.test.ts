@@ -33,6 +33,10 @@ const change = (action: 'start' | 'stop' | 'restart'): Command => ({
 });
 const stopped: Command = { ...create, params: { ...create.params, start: false } } as Command;
 
+const volume = { project: 'default', name: 'web', description: '', config: { size: '20MiB' } };
+const larger = { ...volume, config: { size: '40MiB' } };
+const makeVolume: Command = { id: 'volume', name: 'volume.create', params: { pool: poolSpec(), volume } };
+
 interface Case {
   name: string;
   before: Command[];
@@ -60,11 +64,39 @@ const cases: Case[] = [
     status: undefined,
     starts: 1,
   },
+  { name: 'volume create', before: [], command: makeVolume, status: undefined, starts: 0 },
+  {
+    name: 'volume update',
+    before: [makeVolume],
+    command: {
+      id: 'size',
+      name: 'volume.update',
+      params: { pool: poolSpec(), volume: larger, before: volume },
+    },
+    status: undefined,
+    starts: 0,
+  },
+  {
+    name: 'volume rename',
+    before: [makeVolume],
+    command: { id: 'rename', name: 'volume.rename', params: { pool: poolSpec(), volume, newName: 'web2' } },
+    status: undefined,
+    starts: 0,
+  },
+  {
+    name: 'volume delete',
+    before: [makeVolume],
+    command: { id: 'delete', name: 'volume.delete', params: { pool: poolSpec(), volume } },
+    status: undefined,
+    starts: 0,
+  },
 ];
 
 /** What can be seen of the host. */
 const picture = (state: FakeHostState) => ({
   volumes: [...state.volumes],
+  custom: [...state.custom],
+  quotas: [...state.quotas],
   nics: [...state.nics],
   setups: [...state.setups.keys()],
   statuses: [...state.statuses],

@@ -55,13 +55,15 @@ describe('pools and networks over HTTP', () => {
     expect(await api.call(method, path, { body })).toMatchObject({ status, body: { error } });
   });
 
-  it('renaming a network and custom volumes are refused with a reason', async () => {
+  it('renaming a network and importing a volume are refused with a reason', async () => {
     await post('/1.0/networks', { name: 'br0' });
     expect((await post('/1.0/networks/br0', { name: 'br1' })).body.error).toBe(
       'Renaming clustered network not supported',
     );
-    expect((await post('/1.0/storage-pools/data/volumes/custom', { name: 'v' })).body.error).toBe(
-      'Custom storage volumes are not supported',
+    const headers = { 'content-type': 'application/octet-stream', 'x-lxd-name': 'v' };
+    const path = '/1.0/storage-pools/data/volumes/custom';
+    expect((await api.call('POST', path, { body: {}, headers })).body.error).toBe(
+      'Importing storage volumes is not supported in this version',
     );
   });
 
