@@ -66,7 +66,7 @@ const writable = {
   launch: conditions.nullish().transform((value) => value ?? []),
   delete: conditions.nullish().transform((value) => value ?? []),
   instance: Template,
-  limits: Limits.nullish().transform((value) => value ?? { ttl: '' }),
+  limits: Limits.nullish().transform((value): z.infer<typeof Limits> => value ?? Limits.parse({})),
 };
 
 export const TriggerPut = z.object(writable).meta({ id: 'TriggerPut', description: 'The writable part of a trigger' });

@@ -54,7 +54,6 @@ function checkParameters(parameters: TriggerParameters): string | null {
     const refuse = (why: string) => `Parameter "${name.slice(0, 64)}": ${why}`;
     if (!/^[a-z][a-z0-9_]{0,31}$/.test(name)) return refuse('names are lower-case letters, digits and underscores');
     if (pointer === '' || !isPointer(pointer)) return refuse('pointer must be a JSON pointer');
-    if (!['string', 'integer', 'boolean'].includes(type)) return refuse('type must be string, integer or boolean');
     if (type === 'string' && (pattern === '' || !isPattern(pattern))) return refuse(BAD_PATTERN);
     if (maximum < 0 || (type === 'string' && maximum > STRING_MAXIMUM))
       return refuse(`maximum must be between 0 and ${type === 'string' ? STRING_MAXIMUM : Number.MAX_SAFE_INTEGER}`);

@@ -6,6 +6,8 @@ import { agentRoutes } from './routes/agent.ts';
 import { certificateRoutes } from './routes/certificates.ts';
 import { clusterRoutes } from './routes/cluster.ts';
 import { eventRoutes } from './routes/events.ts';
+import { healthRoutes } from './routes/health.ts';
+import { hookRoutes } from './routes/hooks.ts';
 import { imageRoutes } from './routes/images.ts';
 import { instanceRoutes } from './routes/instances.ts';
 import { networkRoutes } from './routes/networks.ts';
@@ -15,6 +17,7 @@ import { projectRoutes } from './routes/projects.ts';
 import { resourceRoutes } from './routes/resources.ts';
 import { serverRoutes } from './routes/server.ts';
 import { storagePoolRoutes } from './routes/storage-pools.ts';
+import { triggerRoutes } from './routes/triggers.ts';
 import { warningRoutes } from './routes/warnings.ts';
 
 export function createApp(): App {
@@ -32,6 +35,9 @@ export function createApp(): App {
   projectRoutes(app);
   warningRoutes(app);
   resourceRoutes(app);
+  triggerRoutes(app);
+  hookRoutes(app);
+  healthRoutes(app);
   agentRoutes(app);
   refuseOtherMethods(app);
   return app;

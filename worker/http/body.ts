@@ -25,16 +25,27 @@ export function parseWith<S extends z.ZodType>(schema: S, value: unknown): z.inf
 }
 
 async function readText(request: Request): Promise<string> {
-  const tooLarge = () => new AppError('too_large', `Request body is larger than ${JSON_LIMIT_BYTES} bytes`);
-  if (Number(request.headers.get('content-length') ?? '0') > JSON_LIMIT_BYTES) throw tooLarge();
-  if (request.body === null) return '';
-  const decoder = new TextDecoder();
-  let text = '';
-  let bytes = 0;
+  const bytes = await readBytes(request, JSON_LIMIT_BYTES);
+  if (bytes === null) throw new AppError('too_large', `Request body is larger than ${JSON_LIMIT_BYTES} bytes`);
+  return new TextDecoder().decode(bytes);
+}
+
+/** The whole body; null when it is larger than the limit, as soon as that is known. */
+export async function readBytes(request: Request, limitBytes: number): Promise<Uint8Array<ArrayBuffer> | null> {
+  if (Number(request.headers.get('content-length') ?? '0') > limitBytes) return null;
+  if (request.body === null) return new Uint8Array();
+  const chunks: Uint8Array[] = [];
+  let size = 0;
   for await (const chunk of request.body) {
-    bytes += chunk.byteLength;
-    if (bytes > JSON_LIMIT_BYTES) throw tooLarge();
-    text += decoder.decode(chunk, { stream: true });
+    size += chunk.byteLength;
+    if (size > limitBytes) return null;
+    chunks.push(chunk);
   }
-  return text + decoder.decode();
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.byteLength;
+  }
+  return bytes;
 }

@@ -1,5 +1,5 @@
 /** Triggers and what became of their deliveries. */
-import { and, asc, desc, eq, inArray, sql } from 'drizzle-orm';
+import { and, asc, count, desc, eq, gt, inArray } from 'drizzle-orm';
 import { type Db, guardDb, type Write } from './db.ts';
 import { triggerDeliveries, triggerLaunches, triggers } from './schema.ts';
 import type { Statement } from './statement.ts';
@@ -54,13 +54,13 @@ export type NewDelivery = Omit<typeof triggerDeliveries.$inferInsert, 'seq'>;
 
 export const insertDelivery = (db: Db, delivery: NewDelivery): Write => db.insert(triggerDeliveries).values(delivery);
 
-/** Records a refusal of somebody who proved nothing, at most `limit` since `since`: strangers cannot fill the table. */
-export const insertRefusal = (
-  db: Db,
-  delivery: NewDelivery,
-  { since, limit }: { since: string; limit: number },
-): Write =>
-  db.run(sql`insert into trigger_deliveries (trigger_id, delivery_id, outcome, status, reason, instance_name, operation_id, received_at)
-    select ${delivery.triggerId}, ${delivery.deliveryId}, ${delivery.outcome}, ${delivery.status}, ${delivery.reason ?? ''}, '', '', ${delivery.receivedAt}
-    where (select count(*) from trigger_deliveries where trigger_id = ${delivery.triggerId}
-      and received_at > ${since} and status in (401, 413)) < ${limit}`);
+/** Refusals since then of those who proved nothing. */
+export async function countRefusals(db: Db, triggerId: string, since: string): Promise<number> {
+  const isRefusal = and(
+    eq(triggerDeliveries.triggerId, triggerId),
+    gt(triggerDeliveries.receivedAt, since),
+    inArray(triggerDeliveries.status, [401, 413]),
+  );
+  const row = await guardDb(() => db.select({ count: count() }).from(triggerDeliveries).where(isRefusal).get());
+  return row?.count ?? 0;
+}
