@@ -32,9 +32,9 @@ const AgentConfigFile = z.strictObject({
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });
 
-/** The configuration with all defaults in place. */
-export const AgentConfigSchema = AgentConfigFile.required().extend({ fingerprint: z.string().nullable() });
-export type AgentConfig = z.infer<typeof AgentConfigSchema>;
+export type AgentConfig = Required<Omit<z.infer<typeof AgentConfigFile>, 'fingerprint'>> & {
+  fingerprint: string | null;
+};
 
 /** What stands in the file: the join writes this. */
 export type AgentConfigInput = z.input<typeof AgentConfigFile>;

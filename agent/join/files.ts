@@ -57,6 +57,7 @@ Wants=network-online.target
 ExecStart=${launcher} agent --config ${configPath}
 Restart=always
 RestartSec=1
+RestartPreventExitStatus=79
 KillMode=process
 Delegate=yes
 LimitNOFILE=1048576

@@ -3,7 +3,7 @@
  * `link.ts` starts the next one.
  */
 import { type ClientOptions, WebSocket } from 'ws';
-import { badRequest, toWireError, type WireError } from '#protocol/errors.ts';
+import { badRequest, toWireError } from '#protocol/errors.ts';
 import {
   type AgentFrame,
   ControlFrame,
@@ -34,11 +34,14 @@ export interface ConnectionHandlers {
   frame(frame: WorkFrame): void;
 }
 
+/** What the control plane says when it does not want us: a new name and a removal are for the agent to act on. */
+export type Refusal = Omit<Extract<ControlFrame, { type: 'refused' }>, 'type'>;
+
 /** Why a connection ended; `error` and `retry` are set when the control plane refused us. */
 export interface ConnectionEnd {
   reason: string;
   welcomed: boolean;
-  refused: { error: WireError; retry: boolean } | null;
+  refused: Refusal | null;
 }
 
 export interface Connection {
@@ -100,7 +103,7 @@ export function connect(
 
   const take = (frame: ControlFrame) => {
     if (frame.type === 'refused') {
-      refused = { error: frame.error, retry: frame.retry };
+      refused = frame;
       drop(`refused: ${frame.error.message}`);
     } else if (frame.type === 'challenge') {
       if (welcomed) throw badRequest('The handshake is over');

@@ -29,13 +29,26 @@ export interface LinkOptions {
   signature(identity: KeyObject, payload: Uint8Array): string;
   /** What the host is at this moment; read before each connection. */
   describeHost(): Promise<{ resources: HostResources; load: HostLoad }>;
+  /** Keeps the member's new name for the next start; throws when it cannot, then the old one is used until it can. */
+  keepName(member: string): void;
   log: Log;
   backoff?: (attempt: number) => number;
 }
 
 export interface LinkHandlers {
   onWelcome(): void;
+  /** A link that was up has gone. */
+  onLost?(): void;
   onFrame(frame: WorkFrame): void;
+  /** The member was removed: the link has ended for good. */
+  onRemoved(removal: LinkRemoval): void;
+}
+
+export interface LinkRemoval {
+  /** For people. */
+  message: string;
+  /** Nothing was here: what was made for the cluster may go. */
+  cleanUp: boolean;
 }
 
 /** A session and where it is good. */
@@ -67,9 +80,10 @@ export function createLink(options: LinkOptions): Link {
   let session: Session | null = null;
   let running: Promise<void> = Promise.resolve();
   const waiting = new Set<(session: Session) => void>();
+  let member = options.member;
 
   const hello = (challenge: Challenge, host: { resources: HostResources; load: HostLoad }): AgentFrame => {
-    const { member, epoch } = options;
+    const { epoch } = options;
     const payload = helloPayload({ nonce: challenge.nonce, member, epoch, processId });
     return {
       type: 'hello',
@@ -85,7 +99,7 @@ export function createLink(options: LinkOptions): Link {
 
   const runOnce = async (address: ServerAddress, handlers: LinkHandlers): Promise<ConnectionEnd> => {
     const host = await options.describeHost();
-    const current = connect({ log }, address, trust, options.member, {
+    const current = connect({ log }, address, trust, member, {
       hello: (challenge) => hello(challenge, host),
       welcome: (token) => {
         const current = { address, token };
@@ -106,7 +120,22 @@ export function createLink(options: LinkOptions): Link {
     const end = await current.ended;
     connection = null;
     session = null;
+    if (end.welcomed) handlers.onLost?.();
     return end;
+  };
+
+  const takeName = (name: string): boolean => {
+    // A name that was refused already would be asked for without end.
+    if (name === member) return false;
+    try {
+      options.keepName(name);
+    } catch (err) {
+      log.error('link.rename.failed', { member, newName: name, err });
+      return false;
+    }
+    log.info('link.renamed', { member, newName: name });
+    member = name;
+    return true;
   };
 
   const run = async (handlers: LinkHandlers) => {
@@ -118,6 +147,16 @@ export function createLink(options: LinkOptions): Link {
       );
       if (stopping.signal.aborted) return;
       if (end.welcomed) attempt = 0;
+      if (end.refused?.removed !== undefined) {
+        const { error, removed } = end.refused;
+        log.error('link.removed', { member, reason: error.message });
+        return handlers.onRemoved({ message: error.message, cleanUp: removed.cleanUp });
+      }
+      if (end.refused?.renamed !== undefined && takeName(end.refused.renamed)) {
+        // To the same address, at once.
+        turn--;
+        continue;
+      }
       report(log, address, end);
       // A lost link goes back to where it was before it tries the others.
       if (end.welcomed) turn--;

@@ -49,6 +49,7 @@ async function start(): Promise<Agent> {
   const agent = await startAgent(
     {
       log: silentLog,
+      keepName: () => {},
       exec: (file) => Promise.reject(new ExecError(file, 127, 'not here')),
       createDrivers: () => ({
         createStorage: (pool) => createFakeStorage(state, pool),

@@ -45,11 +45,12 @@ function startLink(server: string[], handlers: Partial<LinkHandlers> = {}, optio
     signature: signPayload,
     describeHost: async () => ({ resources, load }),
     log: silentLog,
+    keepName: () => {},
     backoff: () => 5,
     ...options,
   });
   cleanups.push(() => link.stop());
-  link.start({ onWelcome: () => {}, onFrame: () => {}, ...handlers });
+  link.start({ onWelcome: () => {}, onFrame: () => {}, onRemoved: () => {}, ...handlers });
   return link;
 }
 
