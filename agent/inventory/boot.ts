@@ -4,7 +4,7 @@ import type { InstanceSpec } from '#protocol/commands.ts';
 import { isTrue } from '#protocol/units.ts';
 import type { Host } from '../commands/host.ts';
 import { bringUp } from '../commands/instance-state.ts';
-import { recordPower, statusOf } from '../commands/instances.ts';
+import { recordPower, statusOf, volumeName } from '../commands/instances.ts';
 import { type InstanceRecord, instanceKey } from '../journal/journal.ts';
 
 /**
@@ -47,15 +47,17 @@ export function autostartOrder(records: readonly InstanceRecord[]): InstanceSpec
 
 /**
  * Adopts what runs. When the host has booted since the last start, starts what belongs up, one after the other; one that
- * fails does not hold up the next. Otherwise an instance that is down has stopped by itself and stays down.
+ * fails does not hold up the next. Otherwise an instance that is down has stopped by itself and stays down. `inTurn` is told
+ * by `start` whether it was started.
  */
 export async function restoreInstances(
   host: Host,
   boot: string,
-  inTurn: (spec: InstanceSpec, work: () => Promise<void>) => Promise<void>,
+  inTurn: (spec: InstanceSpec, start: () => Promise<boolean>) => Promise<void>,
 ): Promise<void> {
   const booted = host.journal.lastBoot() !== boot;
   const records = host.journal.instances.list();
+  if (booted) await forgetNames(host);
   if (!booted) {
     for (const { spec } of records) if ((await statusOf(host, spec)) === 'Stopped') recordPower(host, spec, 'STOPPED');
     return;
@@ -68,15 +70,24 @@ export async function restoreInstances(
   host.journal.setLastBoot(boot);
 }
 
-async function startAfterBoot(host: Host, spec: InstanceSpec): Promise<void> {
+/** What the last boot ended without a word is down: DNS forgets it until it is started. */
+async function forgetNames(host: Host): Promise<void> {
+  for (const { spec } of host.journal.instances.list()) {
+    if ((await statusOf(host, spec)) === 'Stopped') await host.networks.announce(volumeName(spec), false);
+  }
+}
+
+async function startAfterBoot(host: Host, spec: InstanceSpec): Promise<boolean> {
   // It may have been changed, started or deleted by a command meanwhile.
   const record = host.journal.instances.find(spec);
-  if (record === undefined || (await statusOf(host, spec)) !== 'Stopped') return;
+  if (record === undefined || (await statusOf(host, spec)) !== 'Stopped') return false;
   const instance = instanceKey(spec);
   try {
     await bringUp(host, new AbortController().signal, record.spec);
     host.log.info('instance.autostart.done', { instance });
+    return true;
   } catch (err) {
     host.log.error('instance.autostart.failed', { instance, err });
+    return false;
   }
 }

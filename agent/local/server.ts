@@ -1,6 +1,7 @@
 /**
  * The LXD API on unix sockets of the host: every request goes to the control plane with the agent's session, so that stock
- * clients work here with nothing to set up. Whoever may open the socket is an administrator.
+ * clients work here with nothing to set up. While the control plane is away the host answers for itself (`alone/`). Whoever
+ * may open the socket is an administrator.
  */
 import { chmod, chown, mkdir, readFile, rm } from 'node:fs/promises';
 import {
@@ -19,7 +20,9 @@ import { failed } from '#protocol/errors.ts';
 import { ServerAgent, type Trust } from '../link/dial.ts';
 import type { Session } from '../link/link.ts';
 import type { Log } from '../log.ts';
+import type { Alone } from './alone/index.ts';
 import { endToEnd, outgoingHeaders } from './forward.ts';
+import type { Reach } from './reach.ts';
 
 /** The control plane's runtime closes idle connections after 5 s; ours go first. */
 const POOL_IDLE_MS = 4_000;
@@ -27,8 +30,8 @@ const POOL_IDLE_MS = 4_000;
 export interface LocalDeps {
   log: Log;
   trust: Trust;
-  /** Waits shortly for the link; rejects when it stays down. */
-  session(): Promise<Session>;
+  reach: Pick<Reach, 'session' | 'onAlone'>;
+  alone: Pick<Alone, 'owns' | 'handle' | 'upgrade'>;
 }
 
 export interface LocalServer {
@@ -80,18 +83,25 @@ function createApi(deps: LocalDeps): Server {
   });
 
   const server = createServer((incoming, outgoing) => {
-    deps.session().then(
-      (session) => forward(deps, optionsOf(session, incoming), incoming, outgoing),
-      () => sendUnavailable(outgoing),
+    if (deps.alone.owns(incoming)) return deps.alone.handle(incoming, outgoing);
+    deps.reach.session().then(
+      (session) => forward(deps, optionsOf, session, incoming, outgoing),
+      () => deps.alone.handle(incoming, outgoing),
     );
   });
   // An operation's wait and a file of gigabytes take as long as they take.
   server.requestTimeout = 0;
   server.on('upgrade', (incoming, client, head) => {
     client.on('error', () => client.destroy());
-    deps.session().then(
-      (session) => splice(optionsOf(session, incoming), incoming, client, head),
-      () => client.end(rawUnavailable()),
+    const answerHere = () => deps.alone.upgrade(incoming, client, head);
+    if (deps.alone.owns(incoming)) return answerHere();
+    deps.reach.session().then(
+      (session) =>
+        splice(deps, optionsOf(session, incoming), incoming, client, head, () => {
+          // The link notices a moment after the first request that fails.
+          deps.reach.session().then(() => client.end(rawUnavailable()), answerHere);
+        }),
+      answerHere,
     );
   });
   server.on('close', () => {
@@ -100,38 +110,83 @@ function createApi(deps: LocalDeps): Server {
   return server;
 }
 
-function forward(deps: LocalDeps, options: RequestOptions, incoming: IncomingMessage, outgoing: ServerResponse): void {
+/**
+ * Nothing is sent twice: a request that never reached the control plane is tried once more or answered here, one that may
+ * have been is answered here only when it asks and changes nothing.
+ */
+function forward(
+  deps: LocalDeps,
+  optionsOf: (session: Session, incoming: IncomingMessage) => RequestOptions,
+  session: Session,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+): void {
   const hasBody =
     incoming.headers['transfer-encoding'] !== undefined || Number(incoming.headers['content-length'] ?? 0) > 0;
-  const attempt = (mayRepeat: boolean) => {
-    const upstream = request(options, (response) => {
+  const onlyAsks = !hasBody && incoming.method === 'GET';
+  const attempt = (current: Session, mayRepeat: boolean) => {
+    let isConnected = false;
+    let isAlone = false;
+    const upstream = request(optionsOf(current, incoming), (response) => {
+      forgetAlone();
       outgoing.writeHead(response.statusCode ?? 502, endToEnd(response.headers));
       // Headers at once: event streams and waits have no body for a long time.
       outgoing.flushHeaders();
       pipeline(response, outgoing).catch((err) => deps.log.debug('local.answer.broken', { err }));
     });
-    upstream.on('error', (err) => {
-      // A pooled connection that was closed under us; nothing had been sent that cannot be sent again.
-      if (mayRepeat && upstream.reusedSocket && !outgoing.headersSent) return attempt(false);
-      deps.log.warn('local.forward.failed', { err });
-      if (outgoing.headersSent) outgoing.destroy();
-      else sendUnavailable(outgoing);
+    // A control plane that went silently leaves requests without an answer for many minutes.
+    const forgetAlone = deps.reach.onAlone(() => {
+      isAlone = true;
+      upstream.destroy(new Error('The host is on its own'));
     });
-    outgoing.on('close', () => upstream.destroy());
-    if (hasBody) incoming.pipe(upstream);
-    else upstream.end();
+    upstream.on('error', (err) => {
+      forgetAlone();
+      if (outgoing.headersSent || outgoing.destroyed) return void outgoing.destroy();
+      const wasClosedUnderUs = upstream.reusedSocket && onlyAsks && !isAlone;
+      const mayAnswer = !isConnected || onlyAsks;
+      deps.log.warn('local.forward.failed', { err });
+      if (!mayAnswer) return sendUnavailable(outgoing);
+      if (wasClosedUnderUs && mayRepeat) return attempt(current, false);
+      // The link notices a moment after the first request that fails.
+      deps.reach.session().then(
+        (next) => (mayRepeat ? attempt(next, false) : sendUnavailable(outgoing)),
+        () => deps.alone.handle(incoming, outgoing),
+      );
+    });
+    outgoing.on('close', () => {
+      forgetAlone();
+      upstream.destroy();
+    });
+    upstream.once('socket', () => {
+      isConnected = true;
+      if (hasBody) incoming.pipe(upstream);
+    });
+    if (!hasBody) upstream.end();
   };
-  attempt(!hasBody && incoming.method === 'GET');
+  attempt(session, true);
 }
 
 /** Websockets and other upgrades: after the 101 both ends are joined byte for byte. */
-function splice(options: RequestOptions, incoming: IncomingMessage, client: Duplex, head: Buffer): void {
+function splice(
+  deps: LocalDeps,
+  options: RequestOptions,
+  incoming: IncomingMessage,
+  client: Duplex,
+  head: Buffer,
+  onUnreachable: () => void,
+): void {
   const headers = { ...options.headers, connection: 'Upgrade', upgrade: incoming.headers.upgrade ?? '' };
   const upstream = request({ ...options, headers });
   const refuse = () => client.end(rawUnavailable());
-  upstream.on('error', refuse);
+  const forgetAlone = deps.reach.onAlone(() => upstream.destroy(new Error('The host is on its own')));
+  upstream.on('close', forgetAlone);
+  upstream.on('error', () => {
+    forgetAlone();
+    onUnreachable();
+  });
   client.on('close', () => upstream.destroy());
   upstream.on('response', (response) => {
+    forgetAlone();
     const chunks: Buffer[] = [];
     response.on('data', (chunk: Buffer) => chunks.push(chunk));
     response.on('error', refuse);
@@ -142,6 +197,7 @@ function splice(options: RequestOptions, incoming: IncomingMessage, client: Dupl
     });
   });
   upstream.on('upgrade', (response, socket: Socket, first) => {
+    forgetAlone();
     client.write(rawHead(response, response.headers));
     if (first.length > 0) client.write(first);
     if (head.length > 0) socket.write(head);

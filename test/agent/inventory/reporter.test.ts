@@ -4,7 +4,7 @@ import type { Host } from '#agent/commands/host.ts';
 import { autostartOrder, restoreInstances } from '#agent/inventory/boot.ts';
 import { hasNews, hasUsageNews } from '#agent/inventory/changes.ts';
 import { parseOsRelease } from '#agent/inventory/host.ts';
-import { decay, hasChanged, isWaiting } from '#agent/inventory/load.ts';
+import { decay, hasChanged, isRunnable, runnableOf } from '#agent/inventory/load.ts';
 import { createReporter, fullFrames, type Reporter } from '#agent/inventory/reporter.ts';
 import type { AgentFrame } from '#protocol/frames.ts';
 import type { InstanceReport, InstanceState } from '#protocol/inventory.ts';
@@ -181,7 +181,7 @@ describe('after a boot', () => {
     state.at = (point) => {
       if (point === 'before instance.start' && ++starts === 1) throw new Error('no');
     };
-    await restoreInstances(host, 'second boot', (_spec, work) => work());
+    await restoreInstances(host, 'second boot', async (_spec, start) => void (await start()));
     expect([...state.statuses]).toEqual([
       ['default/c1', 'Stopped'],
       ['default/c2', 'Running'],
@@ -193,25 +193,22 @@ describe('after a boot', () => {
     await make();
     host.journal.setLastBoot('same');
     state.statuses.set('default/c1', 'Stopped');
-    await restoreInstances(host, 'same', (_spec, work) => work());
+    await restoreInstances(host, 'same', async (_spec, start) => void (await start()));
     expect(state.statuses.get('default/c1')).toBe('Stopped');
     expect(host.journal.instances.find(ref)?.power).toBe('STOPPED');
   });
 });
 
-it('averages the load over a minute, as the kernel does', () => {
+it('forgets nearly all of the load that is older than a minute', () => {
   const after = (seconds: number) =>
     Array.from({ length: seconds / 2 }).reduce<number>((average) => decay(average, 4, 2_000), 0);
-  expect(after(60)).toBeCloseTo(4 * (1 - Math.exp(-1)), 6);
-  expect(after(600)).toBeCloseTo(4, 3);
+  expect(after(60)).toBeCloseTo(4 * (1 - Math.exp(-3)), 6);
+  expect(after(600)).toBeCloseTo(4, 6);
 });
 
-it('counts what runs or waits for a disk, whatever its name', () => {
-  expect(['1 (sh) R 0 1', '2 (a) b) D 0', '3 (R) S 0', '4 (x (R) I 0', ''].map(isWaiting)).toEqual([
-    true,
-    true,
-    false,
-    false,
-    false,
-  ]);
+it('counts what runs, whatever its name', () => {
+  const stats = ['1 (sh) R 0 1', '2 (a) b) R 0', '3 (R) S 0', '4 (x (R) I 0', '5 (dd) D 0', ''];
+  expect(stats.map(isRunnable)).toEqual([true, true, false, false, false, false]);
+  expect(runnableOf('0.30 1.48 2.85 4/110 13236\n')).toBe(3);
+  expect(runnableOf('0.30 1.48 2.85 1/110 13236\n')).toBe(0);
 });

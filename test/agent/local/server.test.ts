@@ -1,13 +1,15 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
-import { type IncomingHttpHeaders, request } from 'node:http';
+import { type IncomingHttpHeaders, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { parseServerAddress } from '#agent/link/address.ts';
 import { type LocalServer, startLocalServer } from '#agent/local/server.ts';
 import { silentLog } from '#agent/log.ts';
 import { unavailable } from '#protocol/errors.ts';
+import { eventually } from '#test/eventually.ts';
 import { type FakeControlPlane, startControlPlane } from '../fakes/control-plane.ts';
 
 let directory: string;
@@ -15,6 +17,19 @@ let socketPath: string;
 let plane: FakeControlPlane;
 let local: LocalServer;
 let up: boolean;
+let alone: Set<() => void>;
+/** How the host answers for itself. */
+const itself = {
+  owns: (incoming: IncomingMessage) => incoming.url?.startsWith('/1.0/operations/mine') === true,
+  handle: (incoming: IncomingMessage, outgoing: ServerResponse) => {
+    const chunks: Buffer[] = [];
+    incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
+    incoming.on('end', () => outgoing.writeHead(200).end(`alone ${incoming.method} ${Buffer.concat(chunks)}`));
+  },
+  upgrade: (_incoming: IncomingMessage, client: Duplex) => {
+    client.end('HTTP/1.1 404 Alone\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
+  },
+};
 /** What the control plane saw of the last request. */
 let seen: { method: string; url: string; headers: IncomingHttpHeaders; body: string };
 
@@ -22,6 +37,7 @@ beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), 'longshore-local-'));
   socketPath = join(directory, 'unix.socket');
   up = true;
+  alone = new Set();
   plane = await startControlPlane();
   plane.server.on('request', (incoming, outgoing) => {
     const chunks: Buffer[] = [];
@@ -41,10 +57,17 @@ beforeEach(async () => {
     {
       log: silentLog,
       trust: { fingerprint: null },
-      session: () =>
-        up
-          ? Promise.resolve({ address: parseServerAddress(plane.address), token: 'session-token' })
-          : Promise.reject(unavailable('down')),
+      reach: {
+        session: () =>
+          up
+            ? Promise.resolve({ address: parseServerAddress(plane.address), token: 'session-token' })
+            : Promise.reject(unavailable('down')),
+        onAlone: (listener) => {
+          alone.add(listener);
+          return () => alone.delete(listener);
+        },
+      },
+      alone: itself,
     },
     [socketPath],
     'no-such-group',
@@ -109,11 +132,40 @@ describe('a request', () => {
     expect(seen).toMatchObject({ method, body: '{"b":2}' });
   });
 
-  it('is answered with LXD’s 503 while the control plane is away', async () => {
+  it('is answered by the host itself while the control plane is away, with its body', async () => {
     up = false;
-    const answer = await call('GET', '/1.0');
-    expect(answer.status).toBe(503);
-    expect(JSON.parse(answer.text)).toMatchObject({ type: 'error', error_code: 503, metadata: null });
+    expect(await call('GET', '/1.0')).toMatchObject({ status: 200, text: 'alone GET ' });
+    const put = await call('PUT', '/1.0/x', { 'transfer-encoding': 'chunked' }, ['{"b":', '2}']);
+    expect(put.text).toBe('alone PUT {"b":2}');
+  });
+
+  it('about what the host began itself is answered by it, link or not', async () => {
+    expect(await call('GET', '/1.0/operations/mine/wait')).toMatchObject({ text: 'alone GET ' });
+  });
+
+  it('that never reached the control plane is answered by the host once it knows that it is alone', async () => {
+    await plane.close();
+    up = true;
+    const asked = call('POST', '/1.0/x', { 'content-length': '2' }, ['{}']);
+    up = false;
+    expect((await asked).text).toBe('alone POST {}');
+    plane = await startControlPlane();
+  });
+
+  it('that gets no answer is answered by the host when it comes to be alone, if it only asks', async () => {
+    let silent = 0;
+    plane.server.removeAllListeners('request');
+    plane.server.on('request', () => {
+      silent += 1;
+    });
+    const asked = call('GET', '/1.0/instances');
+    const changed = call('PUT', '/1.0/instances/c1/state', { 'content-length': '2' }, ['{}']);
+    await eventually(() => expect(silent).toBe(2));
+    up = false;
+    for (const listener of [...alone]) listener();
+    expect(await asked).toMatchObject({ status: 200, text: 'alone GET ' });
+    expect(await changed).toMatchObject({ status: 503 });
+    expect(alone.size).toBe(0);
   });
 
   it('is answered with LXD’s 503 when the control plane cannot be reached', async () => {
@@ -149,16 +201,17 @@ describe('a websocket', () => {
     expect(error.message).toContain('403');
   });
 
-  it('is refused while the control plane is away', async () => {
+  it('is served by the host itself while the control plane is away', async () => {
     up = false;
     const socket = new WebSocket(`ws+unix://${socketPath}:/1.0/events`);
     const error = await new Promise<Error>((resolve) => socket.once('error', resolve));
-    expect(error.message).toContain('503');
+    expect(error.message).toContain('404');
   });
 });
 
 it('does not take the socket of another server that lives', async () => {
-  const deps = { log: silentLog, trust: { fingerprint: null }, session: () => Promise.reject(unavailable('down')) };
+  const reach = { session: () => Promise.reject(unavailable('down')), onAlone: () => () => {} };
+  const deps = { log: silentLog, trust: { fingerprint: null }, reach, alone: itself };
   await expect(startLocalServer(deps, [socketPath], 'x')).rejects.toThrow('Another server');
   await expect(call('GET', '/1.0')).resolves.toMatchObject({ status: 202 });
 });
