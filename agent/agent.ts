@@ -18,6 +18,7 @@ import type { StorageDriver } from './drivers/storage/driver.ts';
 import { readBoot, restoreHost, restoreInstances } from './inventory/boot.ts';
 import { createEventOutbox, type EventOutbox, unaskedEvent } from './inventory/event-outbox.ts';
 import { createHostReader } from './inventory/host.ts';
+import { createStateTeller } from './inventory/host-state.ts';
 import { createLoadReader } from './inventory/load.ts';
 import { createReporter } from './inventory/reporter.ts';
 import { watchResources } from './inventory/resources.ts';
@@ -117,6 +118,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
     isBusy: (ref) => dispatcher.isBusy(ref),
     readLoad: loadReader.read,
   });
+  const figures = createStateTeller({ host, readLoad: loadReader.read, send: link.send });
   const dispatcher = createDispatcher({
     journal,
     log,
@@ -157,6 +159,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
       dispatcher.resend();
       // What inventory says next is then no news.
       outbox.resend();
+      figures.tell();
       reporter.reportAll().catch((err) => log.error('inventory.report.failed', { err }));
     },
     onLost: reach.noteDown,
@@ -180,6 +183,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
     stop: async () => {
       dispatcher.stop();
       reporter.stop();
+      figures.stop();
       reach.stop();
       resourceWatch.stop();
       loadReader.stop();

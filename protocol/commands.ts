@@ -108,8 +108,45 @@ export const COMMANDS = {
     result: InstanceOutcome,
   },
   'instance.rename': { params: z.object({ spec: InstanceSpec, newName: z.string() }), result: InstanceOutcome },
-  /** Also right for an instance that is half there or not there at all. */
-  'instance.delete': { params: z.object({ ref: InstanceRef, pool: PoolSpec.nullable() }), result: Empty },
+  /** Also right for an instance that is half there or not there at all. With `id`, another instance of that name stays. */
+  'instance.delete': {
+    params: z.object({ ref: InstanceRef, pool: PoolSpec.nullable(), id: z.string().optional() }),
+    result: Empty,
+  },
+  /**
+   * The source's half of a move: gives the volume to the stream `streamId` (`protocol/stream.ts`), where the member `to`
+   * receives it. It stays here in any case. `stop` null: the instance is stopped already; else it is stopped when the other
+   * side is there, by force after so many seconds. Fails only when the other side cannot have all of it.
+   */
+  'instance.send': {
+    params: z.object({
+      spec: InstanceSpec,
+      streamId: z.string(),
+      to: z.string(),
+      stop: z.object({ timeoutSeconds: z.number().int() }).nullable(),
+      /** The key of the operation's metadata that progress is told in. */
+      progress: z.enum(['fs_progress', 'evacuation_progress']),
+    }),
+    result: Empty,
+  },
+  /**
+   * The target's half: all of the instance from the member `from`, stopped, or nothing of it. Its success is the move. The
+   * rest is for the control plane: keys to merge into the config then (an empty value removes), whether it ran before and so
+   * is to be started wherever it is then, and the member that is in service again when this fails.
+   */
+  'instance.receive': {
+    params: z.object({
+      spec: InstanceSpec,
+      pool: PoolSpec,
+      networks: z.array(NetworkSpec),
+      streamId: z.string(),
+      from: z.string(),
+      volatile: Volatile,
+      start: z.boolean(),
+      evacuates: z.string().nullable(),
+    }),
+    result: InstanceOutcome,
+  },
   /** Dials the stream named by the command's operation and runs the program when it says `start`. */
   'instance.exec': {
     params: z.object({

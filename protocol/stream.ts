@@ -10,6 +10,12 @@
  * first with the `FileHead` in `FILE_HEAD_HEADER`. For a `put` it takes the content by `GET …/content`; a body that ends
  * proves nothing (runtimes end a body cleanly when its sender has gone), so it then tells how it went by
  * `POST …/outcome`, and the answer says whether the content was whole: 204, or 404 and 409.
+ *
+ * A moving instance goes from agent to agent. The target takes all of it by one `GET …/content`. The source asks by
+ * `GET …/peer`, answered when the target is there, then sends `PUT …/content` in parts of at most `PART_BYTES` whose length
+ * nobody knows ahead, the last with `LAST_PART_HEADER`. Inside are blocks, each after its length in four bytes, and a block
+ * of none at the end: without it the stream broke off. Either side says by `POST …/outcome` why it gives up; every refusal
+ * tells the first reason.
  */
 import { z } from 'zod';
 import { WireError } from './errors.ts';
@@ -28,6 +34,9 @@ const Channel = z.number().int().min(0).max(2);
 /** Request bodies end at 100 MB on the platform. */
 export const PART_BYTES = 64 * 1024 * 1024;
 export const FILE_HEAD_HEADER = 'x-longshore-file-head';
+export const LAST_PART_HEADER = 'x-longshore-last-part';
+/** Of a block of a moving instance. */
+export const BLOCK_LIMIT_BYTES = 1024 * 1024;
 
 /** What a file is, before its content: the bytes of a file, the target of a symlink, a directory's names as a JSON array. */
 export const FileHead = z.object({

@@ -5,7 +5,9 @@ import { deleteImage, inspectImage } from './image.ts';
 import { createInstance } from './instance-create.ts';
 import { deleteInstance } from './instance-delete.ts';
 import { execInstance } from './instance-exec.ts';
+import { receiveInstance } from './instance-receive.ts';
 import { renameInstance } from './instance-rename.ts';
+import { sendInstance } from './instance-send.ts';
 import { changeInstanceState } from './instance-state.ts';
 import { updateInstance } from './instance-update.ts';
 import { createNetwork, deleteNetwork, updateNetwork } from './network.ts';
@@ -25,6 +27,8 @@ const EXECUTORS: { [N in CommandName]: Executor<N> } = {
   'instance.rename': renameInstance,
   'instance.delete': deleteInstance,
   'instance.exec': execInstance,
+  'instance.send': sendInstance,
+  'instance.receive': receiveInstance,
   'image.inspect': inspectImage,
   'image.delete': deleteImage,
   'pool.create': createPool,

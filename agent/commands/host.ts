@@ -6,8 +6,10 @@ import type { NetworkDriver } from '../drivers/network/driver.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Log } from '../log.ts';
 import type { ContentStream } from '../streams/content.ts';
+import type { RelayStream } from '../streams/relay.ts';
 import type { AgentStream } from '../streams/stream.ts';
 import type { Pools } from './pools.ts';
+import type { Slots } from './slots.ts';
 
 export interface Host {
   log: Log;
@@ -20,6 +22,10 @@ export interface Host {
   openStream(id: string): Promise<AgentStream>;
   /** The content of a file transfer; its requests throw `unavailable` while the link is down. */
   openContent(streamId: string): ContentStream;
+  /** The stream of a moving instance; its requests throw `unavailable` while the link is down. */
+  openRelay(streamId: string): RelayStream;
+  /** How many instances leave this host at once: more only share its disks and its line. */
+  departures: Slots;
 }
 
 /** One run of one command. */

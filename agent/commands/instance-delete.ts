@@ -9,9 +9,10 @@ import { runSteps } from './steps.ts';
 export async function deleteInstance(
   host: Host,
   _context: CommandContext,
-  { ref, pool }: CommandParams<'instance.delete'>,
+  { ref, pool, id }: CommandParams<'instance.delete'>,
 ): Promise<CommandResult<'instance.delete'>> {
   const record = host.journal.instances.find(ref);
+  if (id !== undefined && record !== undefined && record.spec.id !== id) return {};
   const poolName = record?.pool ?? pool?.name;
   // Half a deletion helps nobody: it is not cancelled.
   const signal = new AbortController().signal;

@@ -25,8 +25,16 @@ export function claimsOf(command: Command): Claim[] {
         ...resourcesOf(command.params.spec),
         ...(command.params.image === null ? [] : [shared(`image:${command.params.image.fingerprint}`)]),
       ];
+    case 'instance.receive':
+      return [
+        exclusive(`instance:${instanceKey(command.params.spec)}`),
+        shared(`pool:${command.params.pool.name}`),
+        ...command.params.networks.map((network) => shared(`network:${network.name}`)),
+        ...resourcesOf(command.params.spec),
+      ];
     case 'instance.state':
     case 'instance.update':
+    case 'instance.send':
       return [exclusive(`instance:${instanceKey(command.params.spec)}`), ...resourcesOf(command.params.spec)];
     case 'instance.rename': {
       const { spec, newName } = command.params;

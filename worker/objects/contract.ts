@@ -27,6 +27,8 @@ export interface PlacementRequest {
   memoryBytes: number;
   /** `--target`: a member's name, `@group`, or null. */
   target: string | null;
+  /** A member that is not to take it: where it comes from. */
+  avoid?: string;
 }
 
 export interface Rejection {

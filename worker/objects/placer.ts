@@ -93,7 +93,9 @@ export class Placer {
     const counting = [...this.#reservations.values()].filter(
       ({ instanceId }) => instanceId !== request.instanceId && !snapshot.counted.includes(instanceId),
     );
-    const members = snapshot.members.map((member) => toPlacementMember(member, request, counting, presence));
+    const members = snapshot.members
+      .filter((member) => member.name !== request.avoid)
+      .map((member) => toPlacementMember(member, request, counting, presence));
     const { target, architecture, pool, networks, memoryBytes } = request;
     const { policy } = snapshot;
     const result = place({ members, policy, target, architecture, pool, networks, memoryBytes });

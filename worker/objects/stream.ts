@@ -1,5 +1,6 @@
 /**
- * Stream: joins the agent's socket of one exec with its client's sockets, or the two sides of a file transfer (`Transfer`).
+ * Stream: joins the agent's socket of one exec with its client's sockets, the two sides of a file transfer (`Transfer`), or
+ * the two members between which an instance moves (`Relay`).
  *
  * Invariants. Nothing here is durable: when the object goes, the sockets go, the agent kills what it ran and the command's
  * result ends the operation. Bytes towards the agent are bounded by a credit window. What an evicted object must still know
@@ -27,7 +28,10 @@ import {
 } from '#protocol/stream.ts';
 import type { Env } from '#worker/env.ts';
 import { sha256Hex, timingSafeEqual } from '#worker/lib/crypto.ts';
+import { openDb } from '#worker/state/db.ts';
+import { findMoveSide } from '#worker/state/instance-move.ts';
 import type { StreamOpening } from './contract.ts';
+import { Relay } from './relay.ts';
 import { SendWindow } from './stream-window.ts';
 import { Transfer } from './transfer.ts';
 
@@ -52,6 +56,7 @@ export class Stream extends DurableObject<Env> {
   #inputBytes = 0;
   #started = false;
   readonly #transfer = new Transfer();
+  readonly #relay = new Relay();
 
   async open(opening: StreamOpening): Promise<void> {
     this.#opening = opening;
@@ -72,11 +77,22 @@ export class Stream extends DurableObject<Env> {
 
   async #fromMember(request: Request): Promise<Response> {
     const opening = this.#opening;
-    if (opening === null || this.#failure !== null) throw notFound('Stream');
+    if (opening === null) return this.#serveMove(request);
+    if (this.#failure !== null) throw notFound('Stream');
     if (request.headers.get('x-longshore-member') !== opening.member) throw forbidden();
     if (opening.kind === 'exec') return this.#connectAgent(request);
     this.#begin();
     return this.#transfer.serveAgent(request);
+  }
+
+  /** A move needs no opening: its commands say who may take part, also when this object has just been made again. */
+  async #serveMove(request: Request): Promise<Response> {
+    const member = request.headers.get('x-longshore-member') ?? '';
+    const streamId = decodeURIComponent(new URL(request.url).pathname.split('/')[3] ?? '');
+    const find = () => findMoveSide(openDb(this.env), member, streamId);
+    const side = await find();
+    if (side === null) throw notFound('Stream');
+    return this.#relay.serve(request, side, find);
   }
 
   #connectAgent(request: Request): Response {
@@ -240,6 +256,7 @@ export class Stream extends DurableObject<Env> {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#tell({ type: 'abort', reason: error.message });
     this.#transfer.fail(error);
+    this.#relay.fail(error);
     for (const socket of this.ctx.getWebSockets()) {
       if (attachmentOf(socket).role === 'client') quietly(() => socket.close());
     }

@@ -74,7 +74,9 @@ export async function changeAllStates(ctx: Authorized, project: string, body: In
   const list = await listInstances(ctx.db, [project]);
   const layersOf = profileLayers(list);
   const online = new Set(list.members.filter((member) => member.online).map((member) => member.name));
-  const due = list.rows.filter((row) => row.status !== 'Error' && refuseAction(request.action, row.status) === null);
+  const due = list.rows.filter(
+    (row) => row.status !== 'Error' && row.movingTo === null && refuseAction(request.action, row.status) === null,
+  );
   const reachable = due.filter((row) => online.has(row.member));
   const away = due.filter((row) => !online.has(row.member));
   const [first] = away;
@@ -102,14 +104,12 @@ export async function changeAllStates(ctx: Authorized, project: string, body: In
 
 const RENAMING_RUNNING = 'Renaming of running container not allowed';
 
-/** `POST /1.0/instances/<name>`: a new name. Moves of any kind are refused by name. */
+/** `POST /1.0/instances/<name>` with a new name. */
 export async function renameInstance(
   ctx: Authorized,
-  { project, name, target }: { project: string; name: string; target: string | null },
+  { project, name }: { project: string; name: string },
   body: InstancePost,
 ) {
-  if (body.migration || target !== null || body.pool !== '' || body.project !== '')
-    throw badRequest('Copying or moving instances between members, pools or projects is not supported in this version');
   const refusal = checkInstanceName(body.name);
   if (refusal !== null) throw badRequest(refusal);
   const loaded = await loadInstanceForChange(ctx.db, project, name, { newName: body.name });

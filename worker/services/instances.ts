@@ -1,6 +1,6 @@
 /** Looking at instances: lists, one, its state. Lists answer from what members reported; nothing fans out. */
 import { type ApiInstanceState, renderState } from '#protocol/api/instance-state.ts';
-import { AppError, badRequest, forbidden, notFound, unavailable } from '#protocol/errors.ts';
+import { AppError, badRequest, conflict, forbidden, notFound, unavailable } from '#protocol/errors.ts';
 import { isTrue } from '#protocol/units.ts';
 import type { Config } from '#worker/domain/config.ts';
 import { type Filter, matchesFilter, parseFilter } from '#worker/domain/filter.ts';
@@ -140,8 +140,12 @@ export async function getInstanceState(ctx: Authorized, project: string, name: s
   return renderState(shownStatus(row, online), row.state);
 }
 
-/** Throws `unavailable` when the instance's member is away. Before anything is written. */
+/**
+ * Before anything is written: throws `unavailable` when the instance's member is away, LXD's `conflict` while the instance
+ * is on its way to another one.
+ */
 export function requireOnline({ row, online }: Pick<LoadedInstance, 'row' | 'online'>): void {
+  if (row.movingTo !== null) throw conflict('Instance is busy running a "migrate" operation');
   if (!online) throw unavailable(`Cluster member "${row.member}" is offline`);
 }
 

@@ -2,11 +2,13 @@
 import { sql } from 'drizzle-orm';
 import { type Effects, nothing } from './effect.ts';
 import { INSTANCE_EFFECTS } from './effects-instance.ts';
+import { MOVE_EFFECTS } from './effects-move.ts';
 import { VOLUME_EFFECTS } from './effects-volume.ts';
 import { resourceCreated, resourceDeleted, resourceMessage, resourceUpdated } from './resource-status.ts';
 
 export const EFFECTS: Effects = {
   ...INSTANCE_EFFECTS,
+  ...MOVE_EFFECTS,
   ...VOLUME_EFFECTS,
   'image.inspect': {
     ok(plan, context, result) {

@@ -32,6 +32,8 @@ function subjectsOf(command: Command): InstanceRef[] {
     case 'instance.create':
     case 'instance.state':
     case 'instance.update':
+    case 'instance.send':
+    case 'instance.receive':
       return [command.params.spec];
     case 'instance.rename': {
       const { spec, newName } = command.params;

@@ -1,6 +1,7 @@
 /** A host over the fakes, with a journal in memory that knows the pool `local` and the network `lxdbr0`. */
 import type { CommandContext, Host } from '#agent/commands/host.ts';
 import { createPools } from '#agent/commands/pools.ts';
+import { createSlots } from '#agent/commands/slots.ts';
 import type { Journal } from '#agent/journal/journal.ts';
 import { createMemoryJournal } from '#agent/journal/memory.ts';
 import { silentLog } from '#agent/log.ts';
@@ -28,6 +29,10 @@ export function createFakeHost(state: FakeHostState, journal: Journal = createMe
     openContent: () => {
       throw unavailable('no link');
     },
+    openRelay: () => {
+      throw unavailable('no link');
+    },
+    departures: createSlots(2),
   };
 }
 

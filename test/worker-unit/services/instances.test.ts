@@ -506,26 +506,22 @@ describe('renaming and deleting', () => {
     await create();
     world.asked.delivered.length = 0;
   });
-  const rename = (change: Record<string, unknown>, target: string | null = null) =>
-    renameInstance(world.ctx, { project: 'default', name: 'c1', target }, InstancePost.parse(change));
+  const rename = (change: Record<string, unknown>) =>
+    renameInstance(world.ctx, { project: 'default', name: 'c1' }, InstancePost.parse(change));
 
   it('asks the member to rename', async () => {
     expect(await rename({ name: 'c9' })).toMatchObject({ description: 'Renaming instance' });
     expect(world.asked.delivered[0]?.command).toMatchObject({ name: 'instance.rename', params: { newName: 'c9' } });
   });
 
-  it('refuses bad and taken names, moves, and instances that run', async () => {
+  it('refuses bad and taken names, and instances that run or are on their way', async () => {
     await create({ name: 'c2' });
     expect((await refusal(rename({ name: 'bad_name' }))).message).toMatch(/^Invalid instance name/);
     expect((await refusal(rename({ name: 'c2' }))).status).toBe(409);
-    for (const move of [{ migration: true }, { pool: 'p' }, { project: 'q' }])
-      expect(await refusal(rename({ name: 'c9', ...move }))).toMatchObject({
-        status: 400,
-        message: expect.stringMatching(/not supported/),
-      });
-    expect((await refusal(rename({ name: 'c9' }, 'node2'))).status).toBe(400);
     await set({ status: 'Running' });
     expect((await refusal(rename({ name: 'c9' }))).message).toBe('Renaming of running container not allowed');
+    await set({ status: 'Stopped', movingTo: 'node2' });
+    expect((await refusal(rename({ name: 'c9' }))).message).toBe('Instance is busy running a "migrate" operation');
   });
 
   it('deletes by a command with the pool as the member has it', async () => {

@@ -34,6 +34,7 @@ export function agentRoutes(app: App): void {
   app.get('/agent/link', guarded(connectLink));
   app.get('/agent/stream/:id', guarded(connectStream));
   app.on(['GET', 'PUT'], '/agent/stream/:id/content', guarded(connectStream));
+  app.get('/agent/stream/:id/peer', guarded(connectStream));
   app.post('/agent/stream/:id/outcome', guarded(connectStream));
   app.get('/agent/images/:fingerprint/:part', guarded(sendImagePart));
   app.post('/agent/join', guarded(join));

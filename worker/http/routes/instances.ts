@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { InstancePatch, InstancePost, InstancePut, InstancesPost } from '#protocol/api/instance.ts';
 import { AppError } from '#protocol/errors.ts';
 import { createInstance } from '#worker/services/instance-create.ts';
+import { isMove, moveInstance } from '#worker/services/instance-move.ts';
 import { deleteInstance, renameInstance } from '#worker/services/instance-state.ts';
 import { patchInstance, putInstance } from '#worker/services/instance-update.ts';
 import { getApiInstance, listApiInstances } from '#worker/services/instances.ts';
@@ -101,10 +102,17 @@ function itemRoutes(app: App, prefix: InstancePrefix): void {
 
   route(
     app,
-    { ...shared, method: 'post', summary: 'Rename an instance', body: InstancePost, answer: 'async' },
+    {
+      ...shared,
+      method: 'post',
+      summary: 'Rename an instance, or move it to another member',
+      body: InstancePost,
+      answer: 'async',
+    },
     async ({ ctx, params, body, project, target }) => {
       requirePrefix(prefix);
-      return async_(await renameInstance(ctx, { project, name: params.name, target }, body));
+      const request = { project, name: params.name, target };
+      return async_(await (isMove(request, body) ? moveInstance : renameInstance)(ctx, request, body));
     },
   );
 

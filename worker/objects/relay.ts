@@ -1,0 +1,108 @@
+/**
+ * A moving instance inside a Stream object: the requests of the two agents meet here, in either order.
+ *
+ * Invariants. The content goes from body to body inside the runtime, with its back-pressure. What broke off first is told to
+ * both sides. Nobody waits for a side that has given up: whether it still stands is looked up, so no event can be missed.
+ */
+import { AppError, badRequest, fromWireError, unavailable } from '#protocol/errors.ts';
+import { FileOutcome, LAST_PART_HEADER } from '#protocol/stream.ts';
+import type { MoveSide } from '#worker/state/instance-move.ts';
+
+/** A side that goes may be about to tell why: one more request, perhaps with a handshake. */
+const REASON_LIMIT_MS = 2_000;
+const LOOK_MS = 5_000;
+
+/** Answers null for a member that has no such command any more. */
+export type FindSide = () => Promise<MoveSide | null>;
+
+export class Relay {
+  readonly #abort = new AbortController();
+  #failure: AppError | null = null;
+  #writable: WritableStream<Uint8Array> | null = null;
+  #isSourceThere = false;
+  #isSending = false;
+  #wake: () => void = () => {};
+  #targetCame = new Promise<void>((resolve) => {
+    this.#wake = resolve;
+  });
+
+  /** One request of the member that `side` describes. Throws what ended the transfer. */
+  async serve(request: Request, side: MoveSide, find: FindSide): Promise<Response> {
+    if (this.#failure !== null) throw this.#failure;
+    const what = new URL(request.url).pathname.split('/').at(-1);
+    const asked = `${request.method} ${what}`;
+    if (asked === 'POST outcome') await this.#giveUp(FileOutcome.parse(await request.json()));
+    else if (asked === 'GET content' && side.role === 'target') return this.#giveContent(side, find);
+    else if (asked === 'GET peer' && side.role === 'source') await this.#awaitTarget(side, find);
+    else if (asked === 'PUT content' && side.role === 'source') await this.#takePart(request);
+    else throw badRequest('This member has no such part in the transfer');
+    return new Response(null, { status: 204 });
+  }
+
+  /** Ends the transfer for both sides. The first reason counts. */
+  fail(error: AppError): void {
+    if (this.#failure !== null) return;
+    this.#failure = error;
+    this.#wake();
+    this.#abort.abort(error);
+    this.#writable?.abort(error).catch(() => {});
+  }
+
+  async #giveUp({ error }: FileOutcome): Promise<void> {
+    if (error === null) throw badRequest('Nothing is wrong');
+    this.fail(fromWireError(error));
+  }
+
+  #giveContent(side: MoveSide, find: FindSide): Response {
+    if (this.#writable !== null) throw badRequest('The content was asked for already');
+    const { readable, writable } = new IdentityTransformStream();
+    this.#writable = writable;
+    this.#wake();
+    void this.#watch(side, find, () => this.#isSourceThere);
+    return new Response(readable);
+  }
+
+  async #awaitTarget(side: MoveSide, find: FindSide): Promise<void> {
+    this.#isSourceThere = true;
+    void this.#watch(side, find, () => this.#writable !== null);
+    await this.#targetCame;
+    if (this.#failure !== null) throw this.#failure;
+  }
+
+  /** Until the two have met: the other side may have ended without ever coming here. */
+  async #watch(first: MoveSide, find: FindSide, hasMet: () => boolean): Promise<void> {
+    let side: MoveSide | null = first;
+    while (!hasMet() && this.#failure === null) {
+      if (side === null || !side.peerStands) {
+        this.fail(unavailable(`Cluster member "${first.peer}" has given up`));
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+      // A database that does not answer is no reason to give up.
+      side = await find().catch(() => first);
+    }
+  }
+
+  async #takePart(request: Request): Promise<void> {
+    const writable = this.#writable;
+    if (writable === null || this.#isSending) throw badRequest('A part comes after the one before it');
+    this.#isSending = true;
+    try {
+      const options = { preventClose: true, preventAbort: true, signal: this.#abort.signal };
+      await request.body?.pipeTo(writable, options);
+      if (request.headers.has(LAST_PART_HEADER)) await writable.close();
+    } catch (error) {
+      await Promise.race([aborted(this.#abort.signal), new Promise((done) => setTimeout(done, REASON_LIMIT_MS))]);
+      this.fail(error instanceof AppError ? error : unavailable('The transfer broke off', error));
+      throw this.#failure ?? error;
+    } finally {
+      this.#isSending = false;
+    }
+  }
+}
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
