@@ -1,10 +1,9 @@
 /** The Worker: exports and wiring, no logic. */
-import { type Env, parseVars } from './env.ts';
+import type { Env } from './env.ts';
 import { createApp } from './http/app.ts';
+import { createJobContext } from './jobs/context.ts';
 import { prune } from './jobs/prune.ts';
-import { nowIso } from './lib/clock.ts';
-import { createObjects } from './objects/client.ts';
-import { openDb } from './state/db.ts';
+import { sweep } from './jobs/sweep.ts';
 
 export { Cluster } from './objects/cluster.ts';
 export { Links } from './objects/links.ts';
@@ -17,7 +16,9 @@ export default {
   fetch: (request, env, context) => app.fetch(request, env, context),
   /** Cloudflare's cron; the Cluster object's alarm does the same where there is none. */
   async scheduled(_controller, env) {
-    const { events } = await prune(openDb(env), nowIso());
-    if (events.length > 0) await createObjects(env, parseVars(env)).cluster.publish(events);
+    const ctx = createJobContext(env, 'scheduled');
+    const { events } = await prune(ctx.db, ctx.now());
+    if (events.length > 0) await ctx.objects.cluster.publish(events);
+    await sweep(ctx);
   },
 } satisfies ExportedHandler<Env>;

@@ -9,7 +9,9 @@ import { DurableObject } from 'cloudflare:workers';
 import { toWireError } from '#protocol/errors.ts';
 import { isFinal } from '#worker/domain/operation.ts';
 import { type Env, parseVars } from '#worker/env.ts';
+import { createJobContext } from '#worker/jobs/context.ts';
 import { prune } from '#worker/jobs/prune.ts';
+import { SWEEP_MS, sweep } from '#worker/jobs/sweep.ts';
 import { createLogger, type Logger } from '#worker/lib/log.ts';
 import { type Db, mapDbError, openDb } from '#worker/state/db.ts';
 import { findInstanceNames, listInstanceNames } from '#worker/state/instance-names.ts';
@@ -55,7 +57,7 @@ export class Cluster extends DurableObject<Env> {
       tell: createNameRoutes(env, vars).tell,
       log: this.#log,
     });
-    void ctx.blockConcurrencyWhile(() => this.#wakeAt(Date.now() + PRUNE_MS));
+    void ctx.blockConcurrencyWhile(() => this.#wakeAt(Date.now() + SWEEP_MS));
   }
 
   /** Picks a member and reserves there until `settle`, or for 30 s. */
@@ -144,15 +146,24 @@ export class Cluster extends DurableObject<Env> {
     quietly(() => socket.close(1011));
   }
 
-  /** One alarm for two deadlines: keep-alive while somebody listens, and pruning. */
+  /** One alarm for three deadlines: keep-alive while somebody listens, what comes due, and pruning. */
   override async alarm(): Promise<void> {
     const now = Date.now();
     const listeners = this.#listeners();
     for (const { socket } of listeners) quietly(() => socket.send(KEEPALIVE_FRAME));
+    // First: work that hangs on the database must not keep the next one from ringing.
+    await this.ctx.storage.setAlarm(now + (listeners.length > 0 ? KEEPALIVE_MS : SWEEP_MS));
+    await this.#sweep();
     const due = (await this.ctx.storage.get<number>('prune')) ?? now;
     if (due <= now) await this.#prune(now);
-    const pruneAt = (await this.ctx.storage.get<number>('prune')) ?? now + PRUNE_MS;
-    await this.ctx.storage.setAlarm(listeners.length > 0 ? Math.min(now + KEEPALIVE_MS, pruneAt) : pruneAt);
+  }
+
+  async #sweep(): Promise<void> {
+    try {
+      await sweep(createJobContext(this.env, 'sweep', (events) => this.publish(events)));
+    } catch (error) {
+      this.#log.warn('sweep.failed', {}, error);
+    }
   }
 
   async #prune(now: number): Promise<void> {

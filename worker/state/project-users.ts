@@ -48,6 +48,13 @@ export async function deleteEmptyProject(
       where exists (select 1 from json_each(projects) where value = ${name}) and ${plan.guard}`);
     plan.write(sql`delete from projects where name = ${name} and ${plan.guard}`);
     plan.write(sql`delete from profiles where project = ${name} and ${plan.guard}`);
+    for (const table of [sql`trigger_deliveries`, sql`trigger_launches`])
+      plan.write(sql`delete from ${table} where trigger_id in (select id from triggers where project = ${name})
+        and ${plan.guard}`);
+    plan.write(sql`delete from triggers where project = ${name} and ${plan.guard}`);
+    plan.write(sql`delete from webhook_queue where webhook_id in (select id from webhooks where project = ${name})
+      and ${plan.guard}`);
+    plan.write(sql`delete from webhooks where project = ${name} and ${plan.guard}`);
   });
 }
 
@@ -62,7 +69,8 @@ export async function renameEmptyProject(
       (select json_group_array(case when value = ${name} then ${newName} else value end) from json_each(projects))
       where exists (select 1 from json_each(projects) where value = ${name}) and ${plan.guard}`);
     plan.write(sql`update projects set name = ${newName} where name = ${name} and ${plan.guard}`);
-    plan.write(sql`update profiles set project = ${newName} where project = ${name} and ${plan.guard}`);
+    for (const table of [sql`profiles`, sql`triggers`, sql`webhooks`])
+      plan.write(sql`update ${table} set project = ${newName} where project = ${name} and ${plan.guard}`);
   });
 }
 
