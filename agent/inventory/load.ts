@@ -3,10 +3,12 @@
  *
  * The kernel's own figures are the host's where the host is the whole machine. An agent inside a container or a simulated host
  * shares its kernel with others: there the load is counted from the processes it can see, and memory ends at the limit of
- * its own control groups, so that a neighbour's work is not taken for its own.
+ * its own control groups, so that a neighbour's work is not taken for its own. The kernel's load averages are not used:
+ * they take a minute to notice a host that has become busy.
  */
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { availableParallelism, freemem, loadavg, totalmem } from 'node:os';
+import { availableParallelism, freemem, totalmem } from 'node:os';
 import type { HostLoad } from '#protocol/inventory.ts';
 import { type CgroupMounts, readCgroupFile, readCgroupMounts, readCgroupNumber } from '../system/cgroup.ts';
 import { listPids, namespaceOf, readProc } from '../system/proc.ts';
@@ -17,8 +19,8 @@ const NOTABLE = 0.05;
 const MACHINE_PIDS = 'pid:[4026531836]';
 /** Often enough for an average over a minute; a look at some hundred processes takes milliseconds. */
 const SAMPLE_MS = 2_000;
-/** As the kernel's first load average. */
-const DECAY_MS = 60_000;
+/** What is older than a minute weighs a twentieth: a host that has become busy is known to be before many have gone there. */
+const DECAY_MS = 20_000;
 
 export interface LoadReader {
   read(): Promise<HostLoad>;
@@ -28,20 +30,20 @@ export interface LoadReader {
 /** Starts to measure where the kernel's load is not the host's own. */
 export function createLoadReader(): LoadReader {
   const mounts = readCgroupMounts();
-  const own = namespaceOf('self', 'pid') === MACHINE_PIDS ? null : measureLoad(() => countWaiting());
+  const measured = measureLoad(namespaceOf('self', 'pid') === MACHINE_PIDS ? countOnMachine : countInSight);
   return {
     read: async () => ({
       ...(await readMemory(mounts)),
       cpuCount: availableParallelism(),
-      cpuLoad: own === null ? (loadavg()[0] ?? 0) : own.load(),
+      cpuLoad: measured.load(),
     }),
-    stop: () => own?.stop(),
+    stop: measured.stop,
   };
 }
 
-/** An average over a minute of what `count` says, weighing the newest most. */
+/** An average of what `count` says over about a minute, weighing the newest most. */
 function measureLoad(count: () => number): { load(): number; stop(): void } {
-  let average = 0;
+  let average = count();
   let lastMs = performance.now();
   const timer = setInterval(() => {
     const nowMs = performance.now();
@@ -58,13 +60,18 @@ export const decay = (average: number, sample: number, elapsedMs: number): numbe
   return average * kept + sample * (1 - kept);
 };
 
-/** Processes that run, want to run, or wait for a disk, as the kernel counts its load; this one apart, which is looking. */
-function countWaiting(): number {
-  return listPids().filter((pid) => pid !== process.pid && isWaiting(readProc(pid, 'stat') ?? '')).length;
-}
+/** Threads that run or want to run on the whole machine; this one apart, which is looking. */
+const countOnMachine = (): number => runnableOf(readFileSync('/proc/loadavg', 'utf8'));
 
-/** Whether `/proc/<pid>/stat` says running or uninterruptible. The name before may hold anything. Pure. */
-export const isWaiting = (stat: string): boolean => /^[RD]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+/** The fourth field of `/proc/loadavg`, `3/512`, without the reader. Pure. */
+export const runnableOf = (loadavg: string): number => Math.max(0, Number(/ (\d+)\//.exec(loadavg)?.[1] ?? 1) - 1);
+
+/** Processes in this pid namespace that run or want to run; this one apart. */
+const countInSight = (): number =>
+  listPids().filter((pid) => pid !== process.pid && isRunnable(readProc(pid, 'stat') ?? '')).length;
+
+/** Whether `/proc/<pid>/stat` says so. The name before the state may hold anything. Pure. */
+export const isRunnable = (stat: string): boolean => stat.startsWith('R', stat.lastIndexOf(')') + 2);
 
 async function readMemory(mounts: CgroupMounts): Promise<Pick<HostLoad, 'memoryTotalBytes' | 'memoryAvailableBytes'>> {
   const meminfo = await readFile('/proc/meminfo', 'utf8').catch(() => '');

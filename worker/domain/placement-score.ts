@@ -55,11 +55,18 @@ const BANDS = 4;
 /** More than any number of instances: a busy host gets nothing while a quiet one can take it. */
 const BUSY_POINTS = 1_000_000;
 /**
- * Busy: every core taken, and both this much more and twice as much as on the quietest candidate. Load averages jitter, and
+ * Busy: nearly every core taken, and both this much more and twice as much as on the quietest candidate. Loads jitter, and
  * what was told up to ten seconds ago must not tell apart hosts that are loaded alike.
  */
+const BUSY_LOAD = 0.75;
 const BUSY_MARGIN = 0.5;
 const BUSY_FACTOR = 2;
+/**
+ * Below that, a member that is busier than the quietest by more than the jitter gets a smaller share: each core that is taken
+ * makes an instance there count for so many more.
+ */
+const JITTER = 0.25;
+const TAKEN_FACTOR = 8;
 
 /** 0 … 1 in steps of a quarter: differences within a step are noise. */
 const band = (fraction: number): number => Math.round(Math.min(1, Math.max(0, fraction)) * BANDS) / BANDS;
@@ -103,11 +110,14 @@ export function scoreMembers(
   return candidates.map((member) => {
     const load = loadPerCore(member);
     const free = band(freeBytes(member, policy) / Math.max(1, totalBytes(member)));
-    const isBusy = load >= 1 && load - quietest >= BUSY_MARGIN && load >= quietest * BUSY_FACTOR;
+    const isBusy = load >= BUSY_LOAD && load - quietest >= BUSY_MARGIN && load >= quietest * BUSY_FACTOR;
+    // Cores beyond all of them: hosts that are all overloaded are not told apart.
+    const taken = Math.max(0, Math.min(1, load) - Math.min(1, quietest) - JITTER);
+    const smaller = INSTANCE_POINTS * TAKEN_FACTOR * taken * (member.instances + 1);
     const isFuller = (fill.get(member.failureDomain) ?? 0) > emptiest;
     const parts = {
       memory: (spread ? free : 1 - free) * MEMORY_POINTS,
-      cpu: band(1 - load) * CPU_POINTS,
+      cpu: Math.round(band(1 - load) * CPU_POINTS - smaller),
       instances: (spread ? -INSTANCE_POINTS : INSTANCE_POINTS) * member.instances,
       image: member.hasImage ? IMAGE_POINTS : 0,
       failureDomain: spread && policy.failureDomains && isFuller ? -DOMAIN_POINTS : 0,

@@ -83,6 +83,22 @@ describe('placement', () => {
     expect(launch(members, 5)).toEqual(Array(5).fill('quiet'));
   });
 
+  it.each([
+    ['half of its cores', 2],
+    ['all of its cores', 4],
+  ])('gives less than half of an even share to a host with %s taken by others', (_what, cpuLoad) => {
+    const members = ['a', 'b', 'c', 'd'].map((name) => member(name, { load: load(name === 'd' ? cpuLoad : 0.2) }));
+    const went = launch(members, 100);
+    expect(went.filter((name) => name === 'd').length).toBeLessThan(12.5);
+    for (const name of ['a', 'b', 'c']) expect(went.filter((n) => n === name).length).toBeGreaterThan(25);
+  });
+
+  it('stays even while loads jitter by less than a quarter of the cores', () => {
+    const members = [0, 0.4, 0.7, 0.99].map((cpuLoad, index) => member(`m${index}`, { load: load(cpuLoad) }));
+    const went = launch(members, 100);
+    for (const { name } of members) expect(went.filter((n) => n === name).length).toBe(25);
+  });
+
   it('does not tell apart hosts that are all overloaded: the count decides', () => {
     const members = [member('a', { load: load(16) }), member('b', { load: load(10), instances: 1 })];
     expect(chosen(members)).toBe('a');
@@ -183,7 +199,7 @@ describe('placement', () => {
       ok: true,
       scores: [
         { member: 'a', parts: { memory: 30, cpu: 40, instances: -50, image: 0.5, failureDomain: 0, busy: 0 } },
-        { member: 'b', parts: { cpu: 0, busy: -1_000_000 } },
+        { member: 'b', parts: { cpu: -140, busy: -1_000_000 } },
       ],
     });
   });
