@@ -11,6 +11,7 @@ import { findProject } from '#worker/state/projects.ts';
 import { authenticate, type Caller, expectCaller, NOBODY, type Peer } from './auth.ts';
 import { parseWith, readJson } from './body.ts';
 import { answerEarly } from './early.ts';
+import { idempotencyKeyOf, runIdempotent } from './idempotent.ts';
 
 export type AppBindings = { Bindings: Env; Variables: { ctx: Context; requestId: string } };
 export type App = OpenAPIHono<AppBindings>;
@@ -80,6 +81,7 @@ export function route<P extends string, Q extends z.ZodObject = NoQuery, B exten
   const names = [...spec.path.matchAll(/:(\w+)/g)].flatMap(([, name]) => (name === undefined ? [] : [name]));
   const Params = z.object(Object.fromEntries(names.map((name) => [name, z.string()])));
   register(app, spec, Params);
+  const isCreating = spec.method.toLowerCase() === 'post' && (spec.answer === 'created' || spec.answer === 'async');
 
   app.on(spec.method.toUpperCase(), spec.path, async (c) => {
     const request = c.req.raw;
@@ -90,23 +92,28 @@ export function route<P extends string, Q extends z.ZodObject = NoQuery, B exten
       const scope = readScope(search, caller);
       await checkAccess(ctx, spec, caller, scope);
       const query = parseWith(spec.query ?? z.object({}), readQuery(search)) as z.infer<Q>;
-      const body = spec.body === undefined ? undefined : parseWith(spec.body, await readJson(request));
-      return handler({
-        ctx,
-        params: Params.parse(c.req.param()) as { [N in Names<P>]: string },
-        query,
-        body: body as z.infer<B>,
-        request,
-        env: c.env,
-        project: scope.project,
-        projects: scope.projects,
-        target: search.get('target') || null,
-        recursion: readRecursion(search),
-        ifMatch: request.headers.get('if-match'),
-        trusted: caller.trusted && !(spec.access === 'public' && search.has('public')),
-        metrics: caller.metrics,
-        peer: caller.peer,
-      });
+      const sent = spec.body === undefined ? undefined : await readJson(request);
+      const body = spec.body === undefined ? undefined : parseWith(spec.body, sent);
+      const run = (own: Authorized) =>
+        handler({
+          ctx: own,
+          params: Params.parse(c.req.param()) as { [N in Names<P>]: string },
+          query,
+          body: body as z.infer<B>,
+          request,
+          env: c.env,
+          project: scope.project,
+          projects: scope.projects,
+          target: search.get('target') || null,
+          recursion: readRecursion(search),
+          ifMatch: request.headers.get('if-match'),
+          trusted: caller.trusted && !(spec.access === 'public' && search.has('public')),
+          metrics: caller.metrics,
+          peer: caller.peer,
+        });
+      const key = isCreating && caller.trusted ? idempotencyKeyOf(request) : null;
+      if (key === null) return run(ctx);
+      return runIdempotent(key, { ctx, env: c.env, request, body: sent, isAsync: spec.answer === 'async', run });
     };
     const onlyReads = spec.method.toLowerCase() === 'get' && spec.answer === 'sync';
     const expected = onlyReads ? expectCaller(request, c.env) : null;
