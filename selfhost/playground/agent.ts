@@ -16,6 +16,8 @@ export interface Agent {
 /** As systemd: an agent that ends by itself is started again, after a moment. */
 const RESTART_AFTER_MS = 1_000;
 const STOP_TIMEOUT_MS = 10_000;
+/** The agent's word that it has left its cluster for good; the systemd unit knows it too. */
+const EXIT_LEFT = 79;
 
 /** The second is where stock clients look when nobody tells them. */
 const SOCKETS = '/run/longshore/unix.socket,/var/lib/lxd/unix.socket';
@@ -27,16 +29,17 @@ export const joinHost = (host: Host, program: string, token: string): Promise<Ru
     timeoutMs: 60_000,
   });
 
-/** Starts the agent of a joined host. It ends with the host. */
-export function startAgent(host: Host, program: string): Agent {
+/** Starts the agent of a joined host, `env` added to its environment. It ends with the host. */
+export function startAgent(host: Host, program: string, env: Record<string, string> = {}): Agent {
   const log = path.join(host.dir, 'log', 'agent.log');
   let wanted = true;
   let timer: NodeJS.Timeout | undefined;
   let outer: ChildProcess;
+  const words = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   const start = () => {
-    outer = startInHost(host, [process.execPath, program, 'agent'], log);
-    outer.once('exit', () => {
-      if (wanted) timer = setTimeout(restart, RESTART_AFTER_MS);
+    outer = startInHost(host, ['env', ...words, process.execPath, program, 'agent'], log);
+    outer.once('exit', (code) => {
+      if (wanted && code !== EXIT_LEFT) timer = setTimeout(restart, RESTART_AFTER_MS);
     });
   };
   const restart = () => {

@@ -39,6 +39,8 @@ export const API_EXTENSIONS: readonly string[] = [
   'clustering_description',
   'clustering_config',
   'clustering_groups',
+  'clustering_evacuation',
+  'cluster_member_state',
   'container_protection_delete',
   'container_full',
   'event_lifecycle',

@@ -15,6 +15,11 @@ const integer =
       : Number(value) < minimum
         ? `Value must be at least ${minimum}`
         : null;
+/** LXD's words; the link's own heartbeat comes every 5 s. */
+const offlineThreshold: Check = (value) => {
+  if (!/^-?\d{1,9}$/.test(value)) return 'Offline threshold is not a number';
+  return Number(value) < 10 ? "Value must be greater than '10'" : null;
+};
 const duration: Check = (value) => (parseExpiry(value) === null ? `Invalid expiry expression` : null);
 const compression: Check = (value) =>
   /^(none|bzip2|gzip|lz4|lzma|xz|zstd|squashfs)( -\d+)?$/.test(value) ? null : 'Invalid compression algorithm';
@@ -25,7 +30,7 @@ const CLUSTER_KEYS = new Map<string, Check>([
   ['cluster.join_token_expiry', duration],
   ['cluster.max_standby', integer(0)],
   ['cluster.max_voters', integer(3)],
-  ['cluster.offline_threshold', integer(10)],
+  ['cluster.offline_threshold', offlineThreshold],
   ['core.bgp_asn', integer(0)],
   ['core.https_allowed_credentials', bool],
   ['core.https_allowed_headers', any],

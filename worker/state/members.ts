@@ -67,11 +67,11 @@ export async function recordHello(
     protocol: number;
     resources: HostResources;
     /** It had other names before, for which something may have been written meanwhile. */
-    wasRenamed: boolean;
+    wasRenamed?: boolean;
     now: string;
   },
 ): Promise<Followup> {
-  const { member, epoch, processId, version, protocol, resources, wasRenamed, now } = hello;
+  const { member, epoch, processId, version, protocol, resources, wasRenamed = false, now } = hello;
   const wasAway = sql`exists (select 1 from members where name = ${member} and online = 0)`;
   return await runPlan(db, { now }, (plan) => {
     plan.event(memberUpdated(member, { status: 'online' }), wasAway);
@@ -92,7 +92,7 @@ export async function recordHello(
  */
 export async function setOffline(
   db: Db,
-  { member, reason, since, now }: { member: string; reason: string; since: string; now: string },
+  { member, reason, now, since = now }: { member: string; reason: string; since?: string; now: string },
 ): Promise<Followup> {
   const wasOnline = sql`exists (select 1 from members where name = ${member} and online = 1)`;
   const detachable = await listDetachable(db, member);

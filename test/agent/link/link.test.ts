@@ -4,6 +4,7 @@ import { signPayload } from '#agent/link/identity.ts';
 import { createLink, type Link, type LinkHandlers, type LinkOptions } from '#agent/link/link.ts';
 import { silentLog } from '#agent/log.ts';
 import { helloPayload } from '#protocol/frames.ts';
+import { PROTOCOL_VERSION } from '#protocol/version.ts';
 import { eventually } from '#test/eventually.ts';
 import { type FakeControlPlane, type Peer, startControlPlane } from '../fakes/control-plane.ts';
 
@@ -68,7 +69,7 @@ describe('the handshake', () => {
     startLink([plane.address]);
     await eventually(() => expect(plane.peers[0]?.frames).toHaveLength(1));
     const hello = plane.peers[0]?.frames[0] ?? {};
-    expect(hello).toMatchObject({ type: 'hello', member: 'host1', epoch: 7, protocol: 1 });
+    expect(hello).toMatchObject({ type: 'hello', member: 'host1', epoch: 7, protocol: PROTOCOL_VERSION });
     const payload = helloPayload({ nonce, member: 'host1', epoch: 7, processId: String(hello.processId) });
     expect(verify(null, payload, keys.publicKey, Buffer.from(String(hello.signature), 'base64'))).toBe(true);
     expect(plane.peers[0]?.request.url).toBe('/agent/link?member=host1');

@@ -211,6 +211,7 @@ function fakeObjects(asked: Api['asked'], answered: (member: string, command: Co
       cancel: async () => {},
       query: unused,
       presence: async () => [],
+      state: async () => null,
       connect: unused,
       remove: async (member, { cleanUp }) => void asked.removed.push({ member, cleanUp }),
       rename: async (member, newName) => void asked.renamed.push(`${member} ${newName}`),

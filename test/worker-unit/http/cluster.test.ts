@@ -1,6 +1,23 @@
 import { describe, expect, it } from 'vitest';
-import { instances, members, storagePoolMembers, storagePools } from '#worker/state/schema.ts';
-import { addCommand, addInstance, addMember, addOperation, addPool, T0 } from '../state/helpers.ts';
+import {
+  commands,
+  formerMembers,
+  instances,
+  members,
+  storagePoolMembers,
+  storagePools,
+  storageVolumes,
+} from '#worker/state/schema.ts';
+import {
+  actionsOf,
+  addCommand,
+  addInstance,
+  addMember,
+  addOperation,
+  addPool,
+  poolSpec,
+  T0,
+} from '../state/helpers.ts';
 import { openApi } from './api.ts';
 
 const PATH = '/1.0/cluster/members';
@@ -92,12 +109,94 @@ describe('members', () => {
     expect(await api.db.select().from(instances)).toEqual([]);
     expect((await api.db.select().from(storagePoolMembers)).map(({ member }) => member)).toEqual(['m1']);
     expect((await api.call('GET', '/1.0/operations/op')).body.metadata.status_code).toBeGreaterThanOrEqual(400);
-    expect(api.asked.disconnected).toEqual(['m2']);
+    expect(api.asked.removed).toEqual([{ member: 'm2', cleanUp: false }]);
   });
 
-  it('cannot be renamed or evacuated, and say so', async () => {
+  it('that are empty leave, and may clean up', async () => {
     const api = await openCluster();
-    expect((await api.call('POST', `${PATH}/m1`, { body: { server_name: 'x' } })).status).toBe(501);
+    await addPool(api.db, 'local', { m1: 'Created', m2: 'Errored' });
+    await addCommand(api.db, { id: 'w', name: 'pool.create', params: { pool: poolSpec() } }, { member: 'm2' });
+    expect((await api.call('DELETE', `${PATH}/m2`)).status).toBe(200);
+    expect(api.asked.removed).toEqual([{ member: 'm2', cleanUp: true }]);
+    expect(actionsOf(api.asked.published)).toContain('cluster-member-removed');
+    expect((await api.db.select().from(formerMembers))[0]).toMatchObject({
+      name: 'm2',
+      kind: 'removed',
+      cleanUp: true,
+    });
+    expect((await api.db.select().from(commands)).map(({ status }) => status)).toEqual(['cancelled']);
+    // What waited for it alone is complete without it.
+    expect((await api.db.select().from(storagePools))[0]?.status).toBe('Created');
+    expect((await api.call('DELETE', `${PATH}/m2`)).body.error).toBe('Cluster member not found');
+  });
+
+  it('stay while custom volumes are on them', async () => {
+    const api = await openCluster();
+    const volume = { pool: 'local', project: 'default', name: 'web', member: 'm2', config: {}, createdAt: T0 } as const;
+    await api.db.insert(storageVolumes).values({ ...volume, status: 'Created' });
+    expect((await api.call('DELETE', `${PATH}/m2`)).body).toMatchObject({
+      error_code: 500,
+      error: 'Node still has the following custom volumes: web',
+    });
+    expect(api.asked.removed).toEqual([]);
+  });
+
+  it('tell load, memory and storage as their hosts last told them', async () => {
+    const api = await openCluster();
+    const { body } = await api.call('GET', `${PATH}/m1/state`);
+    expect(body.metadata).toEqual({
+      sysinfo: {
+        uptime: 0,
+        load_averages: [0, 0, 0],
+        total_ram: 8 * 2 ** 30,
+        free_ram: 0,
+        shared_ram: 0,
+        buffered_ram: 0,
+        total_swap: 0,
+        free_swap: 0,
+        processes: 0,
+        logical_cpus: 4,
+      },
+      storage_pools: {},
+    });
+    expect((await api.call('GET', `${PATH}/nope/state`)).body.error).toBe('Cluster member not found');
+  });
+
+  it('take a new name, also while they are away', async () => {
+    const api = await openCluster();
+    await addInstance(api.db, 'c1', { member: 'm2' });
+    expect((await api.call('POST', `${PATH}/m2`, { body: { server_name: 'm9' } })).body).toMatchObject({
+      status_code: 200,
+      metadata: {},
+    });
+    expect((await api.call('GET', PATH)).body.metadata).toEqual([`${PATH}/m1`, `${PATH}/m9`]);
+    expect(api.asked.renamed).toEqual(['m2 m9']);
+    expect(actionsOf(api.asked.published)).toEqual(['cluster-member-renamed']);
+  });
+
+  it.each([
+    ['m1', 'm2', 409, 'The cluster already has a member with name: m2'],
+    ['nope', 'm3', 404, 'Cluster member not found'],
+    ['m1', 'no/name', 400, /name/i],
+  ])('of %s refuse the name %s', async (from, to, status, error) => {
+    const api = await openCluster();
+    const { body } = await api.call('POST', `${PATH}/${from}`, { body: { server_name: to } });
+    expect(body.error_code).toBe(status);
+    expect(body.error).toMatch(error);
+    expect((await api.call('GET', PATH)).body.metadata).toEqual([`${PATH}/m1`, `${PATH}/m2`]);
+  });
+
+  it('say why they are away', async () => {
+    const api = await openCluster();
+    await api.db.update(members).set({ statusReason: 'The link is closed' });
+    api.clock.now = '2026-11-21T10:00:38.400Z';
+    expect((await api.call('GET', `${PATH}/m2`)).body.metadata.message).toBe(
+      'No heartbeat for 38.4s (2026-11-21 10:00:00 +0000 UTC): The link is closed',
+    );
+  });
+
+  it('cannot be evacuated, and say so', async () => {
+    const api = await openCluster();
     expect((await api.call('POST', `${PATH}/m1/state`, { body: { action: 'evacuate' } })).status).toBe(501);
     expect((await api.call('GET', '/1.0')).body.metadata.api_extensions).not.toContain('clustering_evacuation');
   });

@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { awayDeadline, judgePresence, type SocketView } from '#worker/objects/presence.ts';
+import { type Away, awayDeadline, judgePresence as judge, type SocketView } from '#worker/objects/presence.ts';
 
+const SILENCE_MS = 15_000;
+const judgePresence = (nowMs: number, sockets: SocketView[], away: Map<string, Away>, silenceMs = SILENCE_MS) =>
+  judge(nowMs, sockets, away, silenceMs);
+const closedAt = (sinceMs: number): Away => ({ sinceMs, deadlineMs: awayDeadline(sinceMs) });
 const up = (member: string, lastSeenMs: number): SocketView => ({ member, phase: 'up', lastSeenMs, connectedMs: 0 });
 
 describe('judgePresence', () => {
@@ -11,7 +15,13 @@ describe('judgePresence', () => {
   it('declares a silent member offline after 15 s and closes its socket', () => {
     const judgement = judgePresence(25_000, [up('host1', 10_000)], new Map());
     expect(judgement.close).toEqual([0]);
-    expect(judgement.offline).toEqual([{ member: 'host1', reason: 'No heartbeat for 15.0s' }]);
+    expect(judgement.offline).toEqual([{ member: 'host1', reason: 'No heartbeat for 15.0s', sinceMs: 10_000 }]);
+  });
+
+  it('waits as long as cluster.offline_threshold says', () => {
+    expect(judgePresence(39_999, [up('host1', 10_000)], new Map(), 30_000).offline).toEqual([]);
+    const { offline } = judgePresence(40_000, [up('host1', 10_000)], new Map(), 30_000);
+    expect(offline).toEqual([{ member: 'host1', reason: 'No heartbeat for 30.0s', sinceMs: 10_000 }]);
   });
 
   it('does not declare a member offline whose newer socket is alive', () => {
@@ -21,13 +31,15 @@ describe('judgePresence', () => {
   });
 
   it('gives a closed link 3 s to come back', () => {
-    const away = new Map([['host1', awayDeadline(10_000)]]);
+    const away = new Map([['host1', closedAt(10_000)]]);
     expect(judgePresence(12_999, [], away)).toEqual({ close: [], offline: [], nextMs: 13_000 });
-    expect(judgePresence(13_000, [], away).offline).toEqual([{ member: 'host1', reason: 'The link is closed' }]);
+    expect(judgePresence(13_000, [], away).offline).toEqual([
+      { member: 'host1', reason: 'The link is closed', sinceMs: 10_000 },
+    ]);
   });
 
   it('forgets the closed link of a member that is back', () => {
-    const judgement = judgePresence(13_000, [up('host1', 12_000)], new Map([['host1', 13_000]]));
+    const judgement = judgePresence(13_000, [up('host1', 12_000)], new Map([['host1', closedAt(10_000)]]));
     expect(judgement.offline).toEqual([]);
   });
 

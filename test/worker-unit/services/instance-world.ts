@@ -71,6 +71,7 @@ function fakeObjects(asked: Asked): Objects {
       cancel: unused,
       query: () => Promise.reject(unavailable('away')),
       presence: async () => [],
+      state: unused,
       connect: unused,
       remove: unused,
       rename: unused,

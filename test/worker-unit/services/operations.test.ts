@@ -37,6 +37,7 @@ function edge(during: () => Promise<unknown> = async () => {}) {
       cancel: async (member, id) => void calls.push(['cancel', member, [id]]),
       query: refuse,
       presence: refuse,
+      state: refuse,
       connect: refuse,
       remove: refuse,
       rename: refuse,

@@ -157,6 +157,7 @@ export async function openWorld(members: Record<string, boolean> = { node1: true
         cancel: unused,
         query: async (member, name, params) => (await world.query(member, name, params)) as never,
         presence: async () => [],
+        state: unused,
         connect: unused,
         remove: unused,
         rename: unused,

@@ -10,8 +10,9 @@ import {
   ClusterPut,
 } from '#protocol/api/cluster.ts';
 import { describeCluster, refuseClusterChange } from '#worker/services/cluster.ts';
-import { refuseStateChange } from '#worker/services/evacuate.ts';
+import { setMemberState } from '#worker/services/evacuate.ts';
 import { deleteMember } from '#worker/services/member-remove.ts';
+import { describeMemberState } from '#worker/services/member-state.ts';
 import {
   changeMember,
   getMemberRow,
@@ -114,6 +115,11 @@ function memberRoutes(app: App): void {
   );
   route(
     app,
+    { ...read, method: 'get', path: `${path}/state`, summary: 'A member’s load, memory and storage' },
+    async ({ ctx, params }) => sync(await describeMemberState(ctx, params.name)),
+  );
+  route(
+    app,
     {
       ...write,
       method: 'post',
@@ -122,9 +128,6 @@ function memberRoutes(app: App): void {
       body: ClusterMemberStatePost,
       answer: 'async',
     },
-    async ({ ctx, params, body }) => {
-      await getMemberRow(ctx, params.name);
-      return refuseStateChange(body);
-    },
+    async ({ ctx, params, body }) => async_(await setMemberState(ctx, params.name, body)),
   );
 }
