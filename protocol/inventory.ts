@@ -49,6 +49,8 @@ export const InstanceReport = z.object({
   name: z.string(),
   status: InstanceStatus,
   state: InstanceState.nullable(),
+  /** Why it is in `Error`, as people read it. */
+  problem: z.string().max(512).optional(),
 });
 export type InstanceReport = z.infer<typeof InstanceReport>;
 

@@ -15,6 +15,7 @@ import type { InstanceTransition } from '../drivers/instance/driver.ts';
 import { instanceKey } from '../journal/journal.ts';
 import { hasNews, hasUsageNews } from './changes.ts';
 import { hasChanged } from './load.ts';
+import { createVolumeWatch } from './volume-watch.ts';
 
 /** Several changes of one instance in a row are told once. */
 const COALESCE_MS = 50;
@@ -22,6 +23,10 @@ const COALESCE_MS = 50;
 const SETTLE_MS = [1_000, 3_000, 10_000];
 const REFRESH_MS = 30_000;
 const LOAD_MS = 10_000;
+/** What nothing tells of (a frozen instance, a volume that has gone) is found within two seconds... */
+const LOOK_MS = 1_000;
+/** ...as long as looking takes no more than this part of the time. */
+const LOOK_SHARE = 0.05;
 /** Reports that are read at the same time. */
 const PARALLEL = 16;
 
@@ -54,6 +59,7 @@ export function createReporter({ host, send, isBusy, readLoad, onUnasked }: Repo
   let toldLoad: HostLoad | null = null;
   let unwatch = () => {};
   let stopped = false;
+  const volumes = createVolumeWatch({ host, isBusy });
 
   const later = (ms: number, work: () => void) => {
     const timer = setTimeout(() => {
@@ -64,6 +70,13 @@ export function createReporter({ host, send, isBusy, readLoad, onUnasked }: Repo
     return timer;
   };
 
+  /** Reports with what is wrong on this host. */
+  const look = async (refs: readonly InstanceRef[]): Promise<InstanceReport[]> =>
+    (await readReports(host, refs)).map((report) => {
+      const problem = report.status === 'Stopped' && !isBusy(report) ? volumes.problemOf(report) : null;
+      return problem === null ? report : { ...report, status: 'Error', state: null, problem };
+    });
+
   const tell = (reports: readonly InstanceReport[]) => {
     if (reports.length === 0 || !send({ type: 'inventory', full: false, instances: [...reports] })) return;
     for (const report of reports) told.set(instanceKey(report), report);
@@ -72,7 +85,9 @@ export function createReporter({ host, send, isBusy, readLoad, onUnasked }: Repo
   const flush = async () => {
     const refs = [...touched.values()].filter((ref) => !isBusy(ref));
     touched.clear();
-    const reports = await readReports(host, refs);
+    const reports = await look(refs);
+    const present = new Set(reports.map(instanceKey));
+    for (const ref of refs) if (!present.has(instanceKey(ref))) told.delete(instanceKey(ref));
     tell(reports.filter((report) => !isBusy(report) && hasNews(told.get(instanceKey(report)), report)));
   };
 
@@ -95,18 +110,38 @@ export function createReporter({ host, send, isBusy, readLoad, onUnasked }: Repo
       recordPower(host, ref, kind === 'stopped' ? 'STOPPED' : 'RUNNING');
       onUnasked?.(transition);
     }
+    void announce(host, ref, kind !== 'stopped').catch((err) => host.log.warn('instance.announce.failed', { err }));
     touch(ref);
     if (kind !== 'stopped') for (const ms of SETTLE_MS) later(ms, () => touch(ref));
   };
 
   const refresh = async () => {
-    const reports = await readReports(host, refsOf(host, await host.instances.list()));
+    const reports = await look(refsOf(host, await host.instances.list()));
     tell(
       reports.filter((report) => {
         const before = told.get(instanceKey(report));
         return !isBusy(report) && (before === undefined || hasNews(before, report) || hasUsageNews(before, report));
       }),
     );
+  };
+
+  /** Looks for what no event tells, at what was told. */
+  const lookAround = async () => {
+    const known = [...told.values()];
+    for (const ref of await volumes.look(known)) touch(ref);
+    for (const { status, ...ref } of known) {
+      if (status === 'Error' || isBusy(ref) || volumes.problemOf(ref) !== null) continue;
+      if ((await findStatus(host, ref)) !== status) touch(ref);
+    }
+  };
+
+  const keepLooking = (ms: number) => {
+    later(ms, () => {
+      const startMs = performance.now();
+      void lookAround()
+        .catch((err) => host.log.warn('inventory.look.failed', { err }))
+        .finally(() => keepLooking(Math.max(LOOK_MS, (performance.now() - startMs) / LOOK_SHARE)));
+    });
   };
 
   const tellLoad = async () => {
@@ -126,9 +161,12 @@ export function createReporter({ host, send, isBusy, readLoad, onUnasked }: Repo
       unwatch = host.instances.watch(onTransition);
       repeat(REFRESH_MS, 'inventory.refresh.failed', refresh);
       repeat(LOAD_MS, 'inventory.load.failed', tellLoad);
+      keepLooking(LOOK_MS);
     },
     reportAll: async () => {
-      const reports = await readReports(host, refsOf(host, await host.instances.list()));
+      const refs = refsOf(host, await host.instances.list());
+      await volumes.look(refs);
+      const reports = await look(refs);
       told.clear();
       for (const frame of fullFrames(reports)) if (!send(frame)) return;
       for (const report of reports) told.set(instanceKey(report), report);
@@ -151,6 +189,13 @@ async function announce(host: Host, ref: InstanceRef, started: boolean): Promise
   const up = started || (await statusOf(host, ref)) !== 'Stopped';
   await host.networks.announce(volumeName(ref), up);
 }
+
+/** As a report would say; of one that has gone or cannot be read, nothing. */
+const findStatus = (host: Host, ref: InstanceRef) =>
+  statusOf(host, ref).catch((err) => {
+    host.log.debug('inventory.status.failed', { instance: instanceKey(ref), err });
+    return 'Error' as const;
+  });
 
 /** What should be here and what is. */
 function refsOf(host: Host, present: readonly InstanceRef[]): InstanceRef[] {

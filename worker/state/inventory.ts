@@ -3,7 +3,7 @@
  * are written when they differ. A change that a waiting command is to make is left to that command's result; of any other a
  * lifecycle event tells.
  */
-import { and, asc, eq, like, sql } from 'drizzle-orm';
+import { and, asc, eq, inArray, like, sql } from 'drizzle-orm';
 import { type Command, type InstanceRef, parseCommand } from '#protocol/commands.ts';
 import type { InstanceReport, InstanceStatus } from '#protocol/inventory.ts';
 import { type Db, guardDb } from './db.ts';
@@ -13,7 +13,7 @@ import { instanceUrl } from './instance-urls.ts';
 import { type Plan, runPlan } from './plan.ts';
 import { toPoolSpec } from './pools.ts';
 import { commands, instances, storagePoolMembers, storagePools, warnings } from './schema.ts';
-import { UNKNOWN_INSTANCE_WARNING, warningStatement } from './warnings.ts';
+import { BROKEN_INSTANCE_WARNING, UNKNOWN_INSTANCE_WARNING, warningStatement } from './warnings.ts';
 
 type InstanceRow = typeof instances.$inferSelect;
 const keyOf = (ref: InstanceRef) => JSON.stringify([ref.project, ref.name]);
@@ -63,11 +63,11 @@ async function readMember(db: Db, member: string) {
           and(eq(storagePoolMembers.pool, storagePools.name), eq(storagePoolMembers.member, member)),
         ),
       db
-        .select({ id: warnings.id, entityUrl: warnings.entityUrl })
+        .select({ id: warnings.id, type: warnings.type, entityUrl: warnings.entityUrl })
         .from(warnings)
         .where(
           and(
-            eq(warnings.type, UNKNOWN_INSTANCE_WARNING),
+            inArray(warnings.type, [UNKNOWN_INSTANCE_WARNING, BROKEN_INSTANCE_WARNING]),
             eq(warnings.location, member),
             sql`${warnings.status} <> 'resolved'`,
           ),
@@ -103,20 +103,32 @@ export async function applyInventory(
         warnUnknown(plan, member, report);
       }
     }
+    for (const warning of known) {
+      if (isOver(warning, { rows, reports: [...reported.values()], full }))
+        plan.write(sql`update warnings set status = 'resolved', last_seen_at = ${now} where id = ${warning.id}`);
+    }
     if (!full) return;
     for (const [key, row] of rowOf) {
       if (!reported.has(key) && !busy.has(key)) lose(plan, row);
     }
-    for (const warning of known) {
-      if (![...reported.values()].some((report) => unknownUrl(report) === warning.entityUrl))
-        plan.write(sql`update warnings set status = 'resolved', last_seen_at = ${now} where id = ${warning.id}`);
-    }
   });
+}
+
+/** Whether what a warning tells of has ended, by what the member says now. */
+function isOver(
+  { type, entityUrl }: { type: string; entityUrl: string },
+  { rows, reports, full }: { rows: InstanceRow[]; reports: InstanceReport[]; full: boolean },
+): boolean {
+  const report = reports.find((one) => urlOf(one) === entityUrl);
+  const isRecorded = rows.some((row) => urlOf(row) === entityUrl);
+  if (type === UNKNOWN_INSTANCE_WARNING) return isRecorded || (full && report === undefined);
+  return !isRecorded || (report !== undefined && report.status !== 'Error');
 }
 
 function take(plan: Plan, row: InstanceRow, report: InstanceReport, busy: boolean): void {
   const state = report.state === null ? null : JSON.stringify(report.state);
   if (row.status === report.status && (row.state === null ? null : JSON.stringify(row.state)) === state) return;
+  if (report.problem !== undefined && row.status !== 'Error') warnBroken(plan, row, report.problem);
   const action = busy ? null : unaskedAction(row.status, report.status);
   const own = sql`id = ${row.id} and member = ${row.member}`;
   if (action !== null) {
@@ -134,11 +146,29 @@ function take(plan: Plan, row: InstanceRow, report: InstanceReport, busy: boolea
 /** The host does not have it: shown as an error, never deleted, since a disk may only be missing. */
 function lose(plan: Plan, row: InstanceRow): void {
   if (row.status === 'Error' && row.state === null) return;
+  warnBroken(plan, row, `Cluster member "${row.member}" does not have the instance`);
   plan.write(sql`update instances set status = 'Error', state = null, state_at = ${plan.now}
     where id = ${row.id} and member = ${row.member}`);
 }
 
-const unknownUrl = (ref: InstanceRef) => instanceUrl(ref.project, ref.name);
+const urlOf = (ref: InstanceRef) => instanceUrl(ref.project, ref.name);
+
+function warnBroken(plan: Plan, row: InstanceRow, reason: string): void {
+  const { project, name, member } = row;
+  const entityUrl = urlOf(row);
+  const message = `Instance "${name}": ${reason}`;
+  plan.write(
+    warningStatement({
+      type: BROKEN_INSTANCE_WARNING,
+      severity: 'high',
+      location: member,
+      project,
+      entityUrl,
+      message,
+      now: plan.now,
+    }),
+  );
+}
 
 function warnUnknown(plan: Plan, member: string, report: InstanceReport): void {
   const { project, name, status } = report;
@@ -148,7 +178,7 @@ function warnUnknown(plan: Plan, member: string, report: InstanceReport): void {
       severity: 'moderate',
       location: member,
       project,
-      entityUrl: unknownUrl(report),
+      entityUrl: urlOf(report),
       message: `Cluster member "${member}" has an instance "${name}" (${status}) that is not recorded there`,
       now: plan.now,
     }),

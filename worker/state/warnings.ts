@@ -19,6 +19,7 @@ export interface WarningDraft {
 
 export const OFFLINE_WARNING = 'Offline cluster member';
 export const UNKNOWN_INSTANCE_WARNING = 'Instance unknown to the cluster';
+export const BROKEN_INSTANCE_WARNING = 'Instance broken on its cluster member';
 
 const dedupeKey = (warning: Pick<WarningDraft, 'type' | 'location' | 'entityUrl'>) =>
   JSON.stringify([warning.type, warning.location, warning.entityUrl ?? '']);
@@ -44,6 +45,11 @@ export async function recordWarning(db: Db, warning: WarningDraft): Promise<void
 export const resolveStatement = (type: string, location: string, now: string, when: SQL = sql`true`): SQL =>
   sql`update warnings set status = 'resolved', last_seen_at = ${now}
     where type = ${type} and location = ${location} and status <> 'resolved' and ${when}`;
+
+/** The statement that resolves the warnings of one type about one thing, when `when` holds. */
+export const resolveEntityStatement = (type: string, entityUrl: string, now: string, when: SQL = sql`true`): SQL =>
+  sql`update warnings set status = 'resolved', last_seen_at = ${now}
+    where type = ${type} and entity_url = ${entityUrl} and status <> 'resolved' and ${when}`;
 
 /** Warnings of a project and of none, oldest first; null: all. */
 export async function listWarnings(db: Db, project: string | null): Promise<WarningRow[]> {

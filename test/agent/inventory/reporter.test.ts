@@ -65,6 +65,7 @@ const tellOther = async () => {
 it('tells everything, also what is only half there', async () => {
   await make();
   host.journal.instances.put({ spec: instanceSpec({ name: 'half' }), pool: 'local', power: 'RUNNING' });
+  busy = 'half';
   await reporter.reportAll();
   expect(sent).toHaveLength(1);
   expect(sent[0]).toMatchObject({
@@ -95,6 +96,57 @@ it('says nothing of an instance on which a command works', async () => {
   await tellOther();
   expect(JSON.stringify(sent.slice(1))).not.toContain('"c1"');
   expect(host.journal.instances.find(ref)?.power).toBe('RUNNING');
+});
+
+it('hears of a stop that nobody asked for, and of none that a command makes', async () => {
+  await make();
+  const heard: string[] = [];
+  reporter.stop();
+  const onUnasked = ({ kind }: { kind: string }) => void heard.push(kind);
+  const readLoad = () => Promise.reject(new Error('unused'));
+  reporter = createReporter({ host, send: () => true, isBusy: ({ name }) => name === busy, readLoad, onUnasked });
+  reporter.start();
+  busy = 'c1';
+  stopByItself();
+  busy = '';
+  stopByItself();
+  expect(heard).toEqual(['stopped']);
+});
+
+it('finds an instance that was frozen behind its back', async () => {
+  await make();
+  await reporter.reportAll();
+  state.statuses.set('default/c1', 'Frozen');
+  await eventually(() => expect(sent.at(-1)).toMatchObject({ instances: [{ name: 'c1', status: 'Frozen' }] }));
+});
+
+it('finds a stopped instance whose volume has gone, says which, and takes it back when it is there again', async () => {
+  await make();
+  await reporter.reportAll();
+  stopByItself();
+  await eventually(() => expect(sent.at(-1)).toMatchObject({ instances: [{ status: 'Stopped' }] }));
+  state.volumes.delete('c1');
+  await eventually(() =>
+    expect(sent.at(-1)).toMatchObject({
+      full: false,
+      instances: [
+        { name: 'c1', status: 'Error', problem: 'Storage volume "c1" is missing in storage pool "local"', state: null },
+      ],
+    }),
+  );
+  await reporter.reportAll();
+  expect(sent.at(-1)).toMatchObject({ full: true, instances: [{ status: 'Error', problem: expect.any(String) }] });
+  state.volumes.set('c1', false);
+  await eventually(() => expect(sent.at(-1)).toMatchObject({ full: false, instances: [{ status: 'Stopped' }] }));
+});
+
+it('does not miss the volume of an instance on which a command works', async () => {
+  await make();
+  state.statuses.set('default/c1', 'Stopped');
+  state.volumes.delete('c1');
+  busy = 'c1';
+  await reporter.reportAll();
+  expect(sent.at(-1)).toMatchObject({ instances: [{ name: 'c1', status: 'Stopped' }] });
 });
 
 it('counts what a result said as told', async () => {

@@ -142,6 +142,31 @@ describe('inventory', () => {
     expect((await db.select().from(warnings).get())?.status).toBe('resolved');
   });
 
+  it('warns of a broken instance once, with the reason, and takes the warning back when it is whole or gone', async () => {
+    const db = await openTestDb();
+    await addInstance(db, 'c1', { status: 'Stopped' });
+    const broken = { ...report('c1', 'Error'), state: null, problem: 'Storage volume "c1" is missing' };
+    await applyInventory(db, inventory([broken]));
+    await applyInventory(db, inventory([broken], true));
+    expect(await db.select().from(warnings)).toMatchObject([
+      {
+        type: 'Instance broken on its cluster member',
+        entityUrl: '/1.0/instances/c1',
+        severity: 'high',
+        status: 'new',
+        count: 1,
+        lastMessage: 'Instance "c1": Storage volume "c1" is missing',
+      },
+    ]);
+    await applyInventory(db, inventory([report('c1', 'Stopped')]));
+    expect((await db.select().from(warnings).get())?.status).toBe('resolved');
+    await applyInventory(db, inventory([], true));
+    expect((await db.select().from(warnings).get())?.status).toBe('new');
+    await db.delete(instances);
+    await applyInventory(db, inventory([], true));
+    expect((await db.select().from(warnings).get())?.status).toBe('resolved');
+  });
+
   it('deletes an ephemeral instance that stopped by itself, once', async () => {
     const db = await openTestDb();
     await addPool(db, 'local', { m1: 'Created' });
