@@ -30,8 +30,8 @@ export function planNics(spec: InstanceSpec, isManaged: (network: string) => boo
   const devices = Object.entries(spec.expandedDevices).filter(([, device]) => device.type === 'nic');
   const taken = new Set(devices.flatMap(([device, keys]) => keys.name ?? config[`volatile.${device}.name`] ?? []));
   return devices.flatMap(([device, keys]) => {
-    const parent = keys.network ?? keys.parent;
-    if (parent === undefined) return [];
+    const parent = keys.network || keys.parent;
+    if (!parent) return [];
     const name = keys.name ?? config[`volatile.${device}.name`] ?? freeName(taken);
     taken.add(name);
     return [
@@ -41,7 +41,7 @@ export function planNics(spec: InstanceSpec, isManaged: (network: string) => boo
         hwaddr: keys.hwaddr ?? config[`volatile.${device}.hwaddr`] ?? derivedHwaddr(spec.id, device),
         hostName: keys.host_name ?? `veth${digest(spec.id, device).slice(0, 8)}`,
         parent,
-        managed: keys.network !== undefined || isManaged(parent),
+        managed: Boolean(keys.network) || isManaged(parent),
         ipv4Address: keys['ipv4.address'] ?? null,
         ipv6Address: keys['ipv6.address'] ?? null,
       },

@@ -88,8 +88,8 @@ function namesOf(row: Row, layers: ReadonlyMap<string, Layer>): InstanceNames {
       layers.get(keyOf({ project, name: profile })) ?? layers.get(keyOf({ project: 'default', name: profile })) ?? [],
   );
   const addresses = Object.entries(expandDevices(used, row.devices)).flatMap(([device, keys]) => {
-    const bridge = keys.network ?? keys.parent;
-    if (keys.type !== 'nic' || bridge === undefined) return [];
+    const bridge = keys.network || keys.parent;
+    if (keys.type !== 'nic' || !bridge) return [];
     const nic = network[keys.name ?? row.config[`volatile.${device}.name`] ?? device];
     return (nic?.addresses ?? [])
       .filter(({ scope }) => scope === 'global')

@@ -74,7 +74,7 @@ export interface NetworkUser {
   name: string;
 }
 
-const nicNetwork = sql<string>`coalesce(json_extract(device.value, '$.network'), json_extract(device.value, '$.parent'))`;
+const nicNetwork = sql<string>`coalesce(nullif(json_extract(device.value, '$.network'), ''), json_extract(device.value, '$.parent'))`;
 const isNic = sql`json_extract(device.value, '$.type') = 'nic'`;
 
 /** Every use of the network (null: of all networks), instances through their profiles included, in one round trip. */

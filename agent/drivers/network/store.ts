@@ -70,8 +70,7 @@ export function createNetworkStore(dirs: { dataDir: string; runDir: string }): N
   };
   const stateFile = (name: string) => join(paths(name).directory, 'network.json');
   const reservationsFile = (name: string) => join(paths(name).directory, 'reservations.json');
-  // No network can have this name: it is too long for an interface.
-  const namesFile = join(root, 'cluster-instance-names.json');
+  const namesFile = join(dirs.dataDir, 'instance-names.json');
   const cache = new Map<string, Reservation[]>();
   return {
     paths,
@@ -101,7 +100,7 @@ export function createNetworkStore(dirs: { dataDir: string; runDir: string }): N
       read: () =>
         existsSync(namesFile) ? z.array(InstanceNames).parse(JSON.parse(readFileSync(namesFile, 'utf8'))) : [],
       write: (all) => {
-        mkdirSync(root, { recursive: true, mode: 0o755 });
+        mkdirSync(dirs.dataDir, { recursive: true, mode: 0o755 });
         writeAtomically(namesFile, JSON.stringify(all));
       },
     },
