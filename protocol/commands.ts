@@ -96,7 +96,14 @@ export const COMMANDS = {
   },
   /** `spec` is the newest one: it is applied before a start. `timeoutSeconds` -1 waits for ever, 0 is the driver's default. */
   'instance.state': {
-    params: z.object({ spec: InstanceSpec, action: StateAction, timeoutSeconds: z.number().int(), force: z.boolean() }),
+    params: z.object({
+      spec: InstanceSpec,
+      action: StateAction,
+      timeoutSeconds: z.number().int(),
+      force: z.boolean(),
+      /** For its member's evacuation or restoration: killed when the time to stop is over, progress told as that. */
+      evacuation: z.boolean().optional(),
+    }),
     result: InstanceOutcome,
   },
   /**

@@ -39,10 +39,16 @@ export async function changeInstanceState(
   const status = await statusOf(host, spec);
   const refusal = context.resumed ? null : refuse(action, status);
   if (refusal !== null) throw failed(refusal);
+  if (params.evacuation) tellEvacuation(context, params);
   const nics = await act(host, context, params, status);
   // Here too, for a command whose effect an earlier process had already made.
   recordPower(host, spec, action === 'stop' ? 'STOPPED' : 'RUNNING');
   return outcomeOf(host, spec, nics);
+}
+
+function tellEvacuation(context: CommandContext, { action, spec }: Params): void {
+  const doing = action === 'stop' ? 'Stopping' : 'Starting';
+  context.progress({ evacuation_progress: `${doing} "${spec.name}" in project "${spec.project}"` });
 }
 
 async function act(
@@ -131,7 +137,14 @@ async function bringDown(host: Host, context: CommandContext, params: Params): P
     if (status === 'Frozen') await host.instances.unfreeze(ref);
     const timeoutMs = timeoutSeconds < 0 ? null : timeoutSeconds * 1000 || DEFAULT_STOP_TIMEOUT_MS;
     const options = { force, timeoutMs: force ? null : timeoutMs, signal: context.signal };
-    await context.unslotted(() => host.instances.stop(ref, options));
+    await context.unslotted(async () => {
+      try {
+        await host.instances.stop(ref, options);
+      } catch (error) {
+        if (!params.evacuation || context.signal.aborted) throw error;
+        await host.instances.stop(ref, { force: true, timeoutMs: null });
+      }
+    });
   }
   recordPower(host, spec, 'STOPPED');
   const storage = await host.pools.open(getRecord(host, spec).pool);

@@ -29,7 +29,7 @@ const remove = (member: string, spec: InstanceSpec, pool: CommandParams<'instanc
 
 const stopMoving = (plan: Plan, { member, params }: Context): void =>
   plan.write(sql`update instances set moving_to = null
-    where id = ${params.spec.id} and member = ${params.from} and moving_to = ${member} and ${plan.guard}`);
+    where id = ${params.spec.id} and moving_to = ${member} and ${plan.guard}`);
 
 /** True unless the copy at the source was told to do something after this move had begun: then that copy is the instance. */
 function isUntouched({ id, params }: Context): SQL {

@@ -35,6 +35,7 @@ export async function renameMember(db: Db, { from, to, publicKey, event, now }: 
     }
     plan.write(sql`update instances set config = json_set(config, '$."volatile.evacuate.origin"', ${to})
       where json_extract(config, '$."volatile.evacuate.origin"') = ${from} and ${guard}`);
+    plan.write(sql`update instances set moving_to = ${to} where moving_to = ${from} and ${guard}`);
     plan.write(sql`update operations set location = ${to} where location = ${from} and ${guard}`);
     const url = sql`case when entity_url = ${memberUrl(from)} then ${memberUrl(to)} else entity_url end`;
     plan.write(sql`update or replace warnings set location = ${to}, entity_url = ${url},

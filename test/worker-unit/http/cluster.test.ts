@@ -195,10 +195,27 @@ describe('members', () => {
     );
   });
 
-  it('cannot be evacuated, and say so', async () => {
+  it('are evacuated and restored once each, also while they are away', async () => {
     const api = await openCluster();
-    expect((await api.call('POST', `${PATH}/m1/state`, { body: { action: 'evacuate' } })).status).toBe(501);
-    expect((await api.call('GET', '/1.0')).body.metadata.api_extensions).not.toContain('clustering_evacuation');
+    const set = async (member: string, action: string) => {
+      const { status, body } = await api.call('POST', `${PATH}/${member}/state`, { body: { action, mode: '' } });
+      if (status !== 202) return { status, error: body.error };
+      return (await api.call('GET', body.operation ?? '')).body.metadata;
+    };
+    const shown = async (member: string) => (await api.call('GET', `${PATH}/${member}`)).body.metadata;
+    expect(await set('m1', 'evacuate')).toMatchObject({ status: 'Success', description: 'Evacuating cluster member' });
+    expect(await shown('m1')).toMatchObject({ status: 'Evacuated', message: 'Unavailable due to maintenance' });
+    expect(await set('m1', 'evacuate')).toMatchObject({
+      status: 'Failure',
+      err: 'Cluster member is already evacuated',
+    });
+    expect(await set('m1', 'restore')).toMatchObject({ status: 'Success', description: 'Restoring cluster member' });
+    expect(await shown('m1')).toMatchObject({ status: 'Online' });
+    expect(await set('m1', 'restore')).toMatchObject({ status: 'Failure', err: 'Cluster member is already restored' });
+    expect(await set('m2', 'evacuate')).toMatchObject({ status: 'Success' });
+    expect(await set('m2', 'restore')).toMatchObject({ status: 503 });
+    expect(await set('m1', 'explode')).toMatchObject({ status: 400 });
+    expect(await set('m9', 'evacuate')).toMatchObject({ status: 404, error: 'Cluster member not found' });
   });
 });
 
