@@ -11,6 +11,11 @@ export const OperationWaitQuery = z
 export type OperationWaitQuery = z.infer<typeof OperationWaitQuery>;
 
 export const EventsQuery = z
-  .object({ type: z.string().max(256).optional() })
-  .meta({ id: 'EventsQuery', description: 'Comma-separated event types; absent: all' });
+  .object({
+    /** Comma-separated; absent: all. */
+    type: z.string().max(256).optional(),
+    /** Lifecycle events after the one of this id: as a list, or first on a websocket. */
+    since: z.coerce.number().int().min(0).optional(),
+  })
+  .meta({ id: 'EventsQuery', description: 'Which events, and from when on' });
 export type EventsQuery = z.infer<typeof EventsQuery>;

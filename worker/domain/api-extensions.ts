@@ -69,4 +69,8 @@ export const API_EXTENSIONS: readonly string[] = [
   'profiles_all_projects',
   'operations_get_query_all_projects',
   'longshore_placement',
+  // Ours, beside LXD's.
+  'longshore_triggers',
+  'longshore_idempotency',
+  'longshore_events_since',
 ];

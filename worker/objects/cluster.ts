@@ -14,6 +14,7 @@ import { prune } from '#worker/jobs/prune.ts';
 import { SWEEP_MS, sweep } from '#worker/jobs/sweep.ts';
 import { createLogger, type Logger } from '#worker/lib/log.ts';
 import { type Db, mapDbError, openDb } from '#worker/state/db.ts';
+import { readEvents } from '#worker/state/events.ts';
 import { findInstanceNames, listInstanceNames } from '#worker/state/instance-names.ts';
 import { findOperationOfCommand, operationEvent } from '#worker/state/operations.ts';
 import { readPlacement } from '#worker/state/placement.ts';
@@ -22,6 +23,7 @@ import { EventFilterSchema, FILTER_HEADER, passes } from './event-filter.ts';
 import { createNameRoutes } from './name-routes.ts';
 import { createNameFeed, type NameNews, newsOf } from './names.ts';
 import { type PlaceAnswer, Placer } from './placer.ts';
+import { createReplays, type Replays } from './replay.ts';
 
 /** LXD's keep-alive rhythm. Workers cannot send ping frames; Go clients ignore an event without a type. */
 export const KEEPALIVE_MS = 10_000;
@@ -37,6 +39,7 @@ export class Cluster extends DurableObject<Env> {
   readonly #placer: Placer;
   readonly #shards: number;
   readonly #names: ReturnType<typeof createNameFeed>;
+  readonly #replays: Replays;
   readonly #waiters = new Map<string, Set<() => void>>();
   readonly #finished = new Set<string>();
 
@@ -57,6 +60,7 @@ export class Cluster extends DurableObject<Env> {
       tell: createNameRoutes(env, vars).tell,
       log: this.#log,
     });
+    this.#replays = createReplays((query) => readEvents(this.#db, query), this.#log);
     void ctx.blockConcurrencyWhile(() => this.#wakeAt(Date.now() + SWEEP_MS));
   }
 
@@ -130,6 +134,7 @@ export class Cluster extends DurableObject<Env> {
     const { 0: client, 1: server } = new WebSocketPair();
     this.ctx.acceptWebSocket(server);
     server.serializeAttachment(filter.data);
+    if (filter.data.since !== undefined) void this.#replays.run(server, { ...filter.data, since: filter.data.since });
     await this.#wakeAt(Date.now() + KEEPALIVE_MS);
     return new Response(null, { status: 101, webSocket: client });
   }
@@ -181,7 +186,7 @@ export class Cluster extends DurableObject<Env> {
     for (const event of events) {
       const text = JSON.stringify(event);
       for (const { socket, filter } of listeners) {
-        if (passes(filter, event)) quietly(() => socket.send(text));
+        if (passes(filter, event)) this.#replays.send(socket, event, text);
       }
     }
   }

@@ -9,6 +9,8 @@ import type { QueryName, QueryParams, QueryResult } from '#protocol/queries.ts';
 /** An event as LXD's sockets carry it (lxd-api 3.3). `metadata` is an API operation or a lifecycle object. */
 export interface ClusterEvent {
   type: 'operation' | 'lifecycle' | 'logging';
+  /** Of lifecycle events, which are kept: their place in order, to go on from later. */
+  id?: number;
   timestamp: string;
   location: string;
   /** Absent: every listener gets it. */
@@ -122,6 +124,8 @@ export interface EventFilter {
   /** Null: all projects. */
   project: string | null;
   admin: boolean;
+  /** Kept events after this one come first. */
+  since?: number;
 }
 
 /** A command on its way to its member, with what its row says of it: who keeps this need not read the row again. */

@@ -7,6 +7,7 @@ export const EventFilterSchema: z.ZodType<EventFilter> = z.object({
   types: z.array(z.string()).nullable(),
   project: z.string().nullable(),
   admin: z.boolean(),
+  since: z.number().optional(),
 });
 
 /** Set by `connectEvents` over whatever the client sent; nothing else reaches the object. */

@@ -1,4 +1,5 @@
 /** Operations as services start, end, await and cancel them. */
+import { z } from 'zod';
 import { badRequest, failed, unavailable } from '#protocol/errors.ts';
 import { type FinalStatus, isFinal, RUNNING, SUCCESS } from '#worker/domain/operation.ts';
 import type { ClusterEvent, NewCommand } from '#worker/objects/contract.ts';
@@ -62,7 +63,7 @@ export async function startOperation(ctx: Authorized, start: Start): Promise<Api
     operationId,
     command: toCommand(ctx.newId(), command),
   }));
-  await runBatch(ctx.db, [
+  const answers = await runBatch(ctx.db, [
     insertOperation(ctx.db, row),
     ...orders.map((order) => insertCommand(ctx.db, { ...order, now })),
     ...writes,
@@ -78,9 +79,20 @@ export async function startOperation(ctx: Authorized, start: Start): Promise<Api
     commandIds: orders.map(({ command }) => command.id).join(' '),
     members: orders.map(({ member }) => member).join(' '),
   });
-  await spread(ctx, mergeFollowups([{ events: [operationEvent(row), ...events], deliveries }]));
+  await spread(
+    ctx,
+    mergeFollowups([{ events: [operationEvent(row), ...withIds(events, answers.slice(-events.length))], deliveries }]),
+  );
   return operationToApi(row);
 }
+
+/** The events with the places that the batch gave them. */
+const withIds = (events: ClusterEvent[], answers: readonly unknown[]): ClusterEvent[] =>
+  events.map((event, index) => {
+    const id = EventPlace.safeParse(answers[index]).data?.[0].seq;
+    return id === undefined ? event : { ...event, id };
+  });
+const EventPlace = z.tuple([z.object({ seq: z.number() })]);
 
 /** Ends an operation that no command ends. A final status stays; metadata is merged. Answers it as it is now. */
 export async function finishOperation(

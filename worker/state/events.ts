@@ -14,23 +14,34 @@ const LifecycleMetadata = z.object({
   requestor: z.record(z.string(), z.string()).optional(),
 });
 
-/** Writes for a batch. Only lifecycle events are kept; operations have their own rows. */
+/** Writes for a batch, each answering its event's `seq`. Only lifecycle events are kept; operations have their own rows. */
 export const insertEvents = (db: Db, list: readonly ClusterEvent[]): Write[] =>
   list
     .filter((event) => event.type === 'lifecycle')
     .map(({ project, location, timestamp, metadata }) =>
       db
         .insert(events)
-        .values({ project: project ?? null, location, timestamp, metadata: LifecycleMetadata.parse(metadata) }),
+        .values({ project: project ?? null, location, timestamp, metadata: LifecycleMetadata.parse(metadata) })
+        .returning({ seq: events.seq }),
     );
 
+/** The event as listeners get it. */
+const toClusterEvent = ({ seq, project, location, timestamp, metadata }: EventRow): ClusterEvent => ({
+  type: 'lifecycle',
+  id: seq,
+  timestamp,
+  location,
+  ...(project === null ? {} : { project }),
+  metadata,
+});
+
 /** Events after `seq`, oldest first, at most `limit`. With a project: its own and those of none. */
-export async function listEvents(
+export async function readEvents(
   db: Db,
   { project, afterSeq, limit }: { project: string | null; afterSeq: number; limit: number },
-): Promise<EventRow[]> {
+): Promise<ClusterEvent[]> {
   const scope = project === null ? undefined : or(eq(events.project, project), isNull(events.project));
-  return await guardDb(() =>
+  const rows = await guardDb(() =>
     db
       .select()
       .from(events)
@@ -38,4 +49,5 @@ export async function listEvents(
       .orderBy(asc(events.seq))
       .limit(limit),
   );
+  return rows.map(toClusterEvent);
 }

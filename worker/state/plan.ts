@@ -47,6 +47,7 @@ export interface Plan {
 type Statement = { kind: 'write' | 'event' | 'command' | 'operation'; statement: SQL };
 
 const EventRecord = z.object({
+  seq: z.number(),
   project: z.string().nullable(),
   location: z.string(),
   timestamp: z.string(),
@@ -63,8 +64,8 @@ const CommandRecord = z.object({
 const Rows = z.array(z.unknown());
 
 function eventOf(row: unknown): ClusterEvent {
-  const { project, ...event } = EventRecord.parse(row);
-  return { type: 'lifecycle', ...event, ...(project === null ? {} : { project }) };
+  const { seq, project, ...event } = EventRecord.parse(row);
+  return { type: 'lifecycle', id: seq, ...event, ...(project === null ? {} : { project }) };
 }
 
 function deliveryOf(row: unknown): Followup['deliveries'][number] {
@@ -122,7 +123,7 @@ function insertEvent(draft: LifecycleDraft, now: string, when: SQL): SQL {
   const { project, location, at = now, ...metadata } = draft;
   return sql`insert into events (project, location, timestamp, metadata)
     select ${project}, ${location}, ${at}, ${JSON.stringify(metadata)} where ${when}
-    returning project, location, timestamp, metadata`;
+    returning seq, project, location, timestamp, metadata`;
 }
 
 function insertCommand(command: NewCommand, operationId: string | null, now: string, when: SQL): SQL {

@@ -1,6 +1,8 @@
-/** The events websocket: how clients wait for operations (lxd-api 3.3). */
+/** The events websocket: how clients wait for operations (lxd-api 3.3); and kept events (extension `longshore_events_since`). */
 import { EventsQuery } from '#protocol/api/operation.ts';
 import { badRequest, forbidden } from '#protocol/errors.ts';
+import { eventsSince } from '#worker/services/events.ts';
+import { sync } from '../envelope.ts';
 import { type App, route } from '../route.ts';
 
 const TYPES = ['operation', 'lifecycle', 'logging'];
@@ -17,10 +19,9 @@ export function eventRoutes(app: App): void {
       answer: 'websocket',
       access: 'trusted',
     },
-    ({ ctx, query, projects, request }) => {
-      if (request.headers.get('upgrade')?.toLowerCase() !== 'websocket') {
-        throw badRequest('Missing or invalid upgrade header');
-      }
+    async ({ ctx, query, projects, request }) => {
+      const upgrades = request.headers.get('upgrade')?.toLowerCase() === 'websocket';
+      if (!upgrades && query.since === undefined) throw badRequest('Missing or invalid upgrade header');
       const types = query.type?.split(',').filter(Boolean) ?? null;
       for (const type of types ?? []) {
         if (!TYPES.includes(type)) throw badRequest(`Event type "${type}" is not supported`);
@@ -29,7 +30,10 @@ export function eventRoutes(app: App): void {
       if (types?.includes('logging') && !admin) throw forbidden();
       // One filter names one project: who may see several must say which.
       if (projects === null ? !admin : projects.length !== 1) throw forbidden();
-      return ctx.objects.cluster.connectEvents(request, { types, project: projects?.[0] ?? null, admin });
+      const filter = { types, project: projects?.[0] ?? null, admin };
+      const { since } = query;
+      if (!upgrades && since !== undefined) return sync(await eventsSince(ctx, filter, since));
+      return ctx.objects.cluster.connectEvents(request, since === undefined ? filter : { ...filter, since });
     },
   );
 }
