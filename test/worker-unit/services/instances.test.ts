@@ -475,7 +475,7 @@ describe('state', () => {
     expect(await refusal(state('start'))).toEqual(away);
     expect(
       await refusal(
-        renameInstance(world.ctx, { project: 'default', name: 'c1', target: null }, InstancePost.parse({ name: 'c9' })),
+        renameInstance(world.ctx, { project: 'default', name: 'c1' }, InstancePost.parse({ name: 'c9' })),
       ),
     ).toEqual(away);
     expect(await refusal(deleteInstance(world.ctx, 'default', 'c1'))).toEqual(away);
