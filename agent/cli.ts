@@ -1,6 +1,7 @@
 /** The command line of a host: one file for each command, in `cli/`. */
 import { defineCommand, runMain } from 'citty';
 import { agent } from './cli/agent.ts';
+import { init } from './cli/init.ts';
 import { join } from './cli/join.ts';
 import { version } from './cli/version.ts';
 import { AGENT_VERSION } from './version.ts';
@@ -8,6 +9,6 @@ import { AGENT_VERSION } from './version.ts';
 await runMain(
   defineCommand({
     meta: { name: 'longshore', version: AGENT_VERSION, description: 'An LXD-style cluster: agent and tools of a host' },
-    subCommands: { agent, join, version },
+    subCommands: { agent, init, join, version },
   }),
 );

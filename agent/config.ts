@@ -3,9 +3,11 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { PROTOCOL_VERSION } from '#protocol/version.ts';
 
 export const DEFAULT_CONFIG_PATH = '/etc/longshore/agent.yaml';
 export const DEFAULT_DATA_DIR = '/var/lib/longshore';
+export const DEFAULT_RUN_DIR = '/run/longshore';
 
 const Path = z.string().startsWith('/');
 
@@ -19,7 +21,7 @@ const AgentConfigFile = z.strictObject({
     .optional(),
   member: z.string().min(1),
   dataDir: Path.default(DEFAULT_DATA_DIR),
-  runDir: Path.default('/run/longshore'),
+  runDir: Path.default(DEFAULT_RUN_DIR),
   logDir: Path.default('/var/log/longshore'),
   /** Ed25519 private key, PKCS#8 PEM; by default `agent.key` beside the configuration file. */
   keyFile: Path.optional(),
@@ -29,6 +31,8 @@ const AgentConfigFile = z.strictObject({
   socketGroup: z.string().default('lxd'),
   /** Whether the host itself resolves instances' names; `none` leaves its resolver alone. */
   hostNames: z.enum(['auto', 'none']).default('auto'),
+  /** What the agent speaks; an older one tries how the cluster gets on with it. */
+  protocol: z.number().int().min(0).max(PROTOCOL_VERSION).default(PROTOCOL_VERSION),
   logLevel: z.enum(['debug', 'info', 'warn', 'error']).default('info'),
 });
 

@@ -1,6 +1,6 @@
 /** The agent process: configuration, real drivers, signals. */
 import { existsSync } from 'node:fs';
-import { type AgentDeps, startAgent } from './agent.ts';
+import { type Agent, type AgentDeps, startAgent } from './agent.ts';
 import { type AgentConfig, readConfig } from './config.ts';
 import { createImageStore } from './drivers/image/index.ts';
 import { createLxcDriver } from './drivers/instance/lxc.ts';
@@ -49,7 +49,9 @@ export async function runAgent(configPath: string): Promise<void> {
 function createAgentDeps(config: AgentConfig, configPath: string): AgentDeps {
   const { dataDir, runDir, logDir } = config;
   const log = createLog(config.logLevel);
-  const hostNames = config.hostNames === 'none' ? {} : { hostNames: createHostNames({ exec, dataDir, runDir, log }) };
+  const hostNames = createHostNames({ exec, dataDir, runDir, log });
+  // It may have been on at the last start.
+  if (config.hostNames === 'none') void hostNames.withdraw();
   // A programming error in one corner must not take the host's other work with it; it is written down.
   process.removeAllListeners('unhandledRejection');
   process.on('unhandledRejection', (err) => log.error('agent.rejection', { err }));
@@ -60,10 +62,22 @@ function createAgentDeps(config: AgentConfig, configPath: string): AgentDeps {
     createDrivers: (fetchPart) => ({
       createStorage: (pool) => createStorageDriver({ exec, dataDir, log }, pool),
       instances: createLxcDriver({ exec, dataDir, runDir, logDir, log }),
-      networks: createBridgeDriver({ exec, dataDir, runDir, log, ...hostNames }),
+      networks: createBridgeDriver({
+        exec,
+        dataDir,
+        runDir,
+        log,
+        ...(config.hostNames === 'none' ? {} : { hostNames }),
+      }),
       images: createImageStore({ exec, dataDir, fetchPart, log }),
     }),
   };
+}
+
+/** The agent of this host within another program, until it is stopped; `overrides` stand over the file. */
+export async function startAgentHere(configPath: string, overrides: Partial<AgentConfig>): Promise<Agent> {
+  const config = { ...readConfig(configPath, process.env), ...overrides };
+  return startAgent(createAgentDeps(config, configPath), config);
 }
 
 /** Ends the process: by a signal, or because the member was removed. */

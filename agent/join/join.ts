@@ -40,6 +40,8 @@ export interface JoinOptions {
   memberConfig?: MemberConfig;
   /** Pools that the caller takes for the cluster's; another driver, or none of that name, is a reason not to join. */
   expectedPools?: readonly { name: string; driver: string }[];
+  /** Only as the first member: a cluster that has some already is not formed but joined. */
+  first?: boolean;
   /** How this program is started, for the systemd unit. */
   launcher: string;
   /** False: install and start nothing. */
@@ -162,6 +164,9 @@ async function prepare(deps: JoinDeps, options: JoinOptions, plan: JoinPlan, beg
   const given = mergeMemberConfig(begun, options.memberConfig ?? []);
   // Admitted already: what it gets is decided, and partly there.
   if (plan.joined) return { memberConfig: given, lines: [] };
+  if (options.first === true && plan.members > 0) {
+    throw badRequest('The control plane has members already: join this host with a token of "lxc cluster add"');
+  }
   checkMemberConfig(plan, given);
   checkExpectedPools(plan, options.expectedPools ?? []);
   deps.step('ask-answers');
