@@ -26,6 +26,7 @@ export async function cleanUp(host: Host): Promise<string[]> {
       journal.networks.delete(name);
     });
   }
+  await attempt('names of instances', () => host.networks.withdrawNames());
   for (const pool of journal.pools.list()) {
     await attempt(`storage pool "${pool.name}"`, async () => {
       const driver = await host.pools.open(pool.name);

@@ -257,6 +257,12 @@ export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
       spreadNames();
     },
 
+    withdrawNames: async () => {
+      cluster = [];
+      store.names.write(null);
+      await deps.hostNames?.withdraw();
+    },
+
     leases: async (network) =>
       joinLeases(getConfig(network), store.reservations(network), readLeases(store.paths(network))),
 

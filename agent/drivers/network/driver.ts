@@ -50,6 +50,8 @@ export interface NetworkDriver {
   announce(instance: string, up: boolean): Promise<void>;
   /** The cluster's instances as the control plane tells them: DNS here answers for those of other hosts, too. */
   serveNames(cluster: readonly InstanceNames[]): Promise<void>;
+  /** The host leaves its cluster: no name of it is known here any more, and the host's resolver is as it was. */
+  withdrawNames(): Promise<void>;
   leases(network: string): Promise<Lease[]>;
   /** LXD's network state object (lxd-api 5.6), snake_case. */
   state(network: string): Promise<Record<string, unknown>>;

@@ -88,6 +88,7 @@ export function createHostNames({ exec, dataDir, runDir, log }: HostNamesDeps): 
     serve: (entries) =>
       inTurn(async () => {
         if (hasResolved() || !existsSync(RESOLV_CONF) || !lstatSync(RESOLV_CONF).isFile()) return;
+        if (entries.length === 0 && !existsSync(hosts)) return;
         for (const path of [directory, hosts]) mkdirSync(path, { recursive: true, mode: 0o755 });
         const changed = putFile(join(hosts, 'cluster'), hostsText(entries), join(directory, 'cluster.tmp'));
         const domains = [...new Set([DEFAULT_DOMAIN, ...entries.map(({ domain }) => domain)])].sort();
@@ -105,6 +106,7 @@ export function createHostNames({ exec, dataDir, runDir, log }: HostNamesDeps): 
       }),
     withdraw: () =>
       inTurn(async () => {
+        if (!existsSync(directory)) return;
         editResolvConf(withoutNameServer);
         await stopDnsmasq(paths);
         rmSync(directory, { recursive: true, force: true });

@@ -43,7 +43,7 @@ export interface NetworkStore {
   reservations(name: string): Reservation[];
   writeReservations(name: string, all: Reservation[]): void;
   /** Names of the cluster's instances as they were last told; empty on a new host. */
-  names: { read(): InstanceNames[]; write(all: readonly InstanceNames[]): void };
+  names: { read(): InstanceNames[]; write(all: readonly InstanceNames[] | null): void };
   remove(name: string): void;
 }
 
@@ -100,6 +100,7 @@ export function createNetworkStore(dirs: { dataDir: string; runDir: string }): N
       read: () =>
         existsSync(namesFile) ? z.array(InstanceNames).parse(JSON.parse(readFileSync(namesFile, 'utf8'))) : [],
       write: (all) => {
+        if (all === null) return rmSync(namesFile, { force: true });
         mkdirSync(dirs.dataDir, { recursive: true, mode: 0o755 });
         writeAtomically(namesFile, JSON.stringify(all));
       },

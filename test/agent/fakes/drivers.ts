@@ -194,6 +194,7 @@ export function createFakeNetworks(state: FakeHostState): NetworkDriver {
         }
       }),
     announce: (instance, up) => run(`nic.announce ${up ? 'up' : 'down'}`, () => void instance),
+    withdrawNames: () => run('names.withdraw', () => {}),
     serveNames: (names) => run('names.serve', () => void names),
     leases: async () => [],
     state: async () => ({}),
