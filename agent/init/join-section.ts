@@ -25,7 +25,7 @@ export async function joinFromPreseed(preseed: Preseed): Promise<PreseedJoin> {
   return {
     right: await rightOf(cluster),
     memberConfig: ownValues(preseed, cluster),
-    expectedPools: preseed.storage_pools,
+    expectedPools: [...preseed.storage_pools, ...driversOf(cluster)],
   };
 }
 
@@ -86,6 +86,12 @@ export function fingerprintOfPem(pem: string): string {
 const POOL_KEYS = ['source', 'size', 'zfs.pool_name'];
 const NETWORK_KEYS = ['bridge.external_interfaces'];
 
+/** The guide's newest example tells a pool's driver among the host's own keys: it must be the cluster's. */
+const driversOf = (cluster: PreseedCluster) =>
+  cluster.member_config
+    .filter(({ entity, key }) => entity === 'storage-pool' && key === 'driver')
+    .map(({ name, value }) => ({ name, driver: value }));
+
 /** The newer form lists them; the older one has whole pools and networks, of which these keys are the host's. */
 function ownValues({ storage_pools, networks }: Preseed, cluster: PreseedCluster): MemberConfig {
   const from = (entity: 'storage-pool' | 'network', keys: string[], name: string, config: Record<string, string>) =>
@@ -95,6 +101,8 @@ function ownValues({ storage_pools, networks }: Preseed, cluster: PreseedCluster
   return mergeMemberConfig(
     storage_pools.flatMap((pool) => from('storage-pool', POOL_KEYS, pool.name, pool.config)),
     networks.flatMap((network) => from('network', NETWORK_KEYS, network.name, network.config)),
-    cluster.member_config.map(({ entity, name, key, value }) => ({ entity, name, key, value })),
+    cluster.member_config
+      .filter(({ key }) => key !== 'driver')
+      .map(({ entity, name, key, value }) => ({ entity, name, key, value })),
   );
 }

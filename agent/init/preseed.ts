@@ -76,13 +76,17 @@ export const EMPTY_CLUSTER: PreseedCluster = Cluster.parse({});
 
 /** Reads YAML. Throws `bad_request` that names the line of broken YAML, or the path of a key or value that is not good. */
 export function parsePreseed(source: string): Preseed {
-  const document = parseDocument(source, { prettyErrors: true });
+  const document = parseDocument(indentCertificates(source), { prettyErrors: true });
   const [broken] = document.errors;
   if (broken !== undefined) throw badRequest(`Failed to parse the preseed: ${broken.message.split('\n')[0]}`, broken);
   const parsed = Preseed.safeParse(document.toJS() ?? {});
   if (!parsed.success) throw badRequest(`Failed to parse the preseed: ${describe(parsed.error)}`, parsed.error);
   return parsed.data;
 }
+
+/** The guide's certificates begin in the first column, which YAML does not allow within a mapping. Keeps the lines' numbers. */
+const indentCertificates = (source: string): string =>
+  source.replace(/"-----BEGIN CERTIFICATE-----[^"]*"/g, (quoted) => quoted.replace(/\n(?=[^\n])/g, '\n    '));
 
 function describe(error: z.ZodError): string {
   return error.issues
