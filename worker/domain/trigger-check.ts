@@ -1,5 +1,5 @@
 /** What a trigger may be: every refusal of a definition, before it is stored. Pure. */
-import { compileLinear } from './linear-regex.ts';
+import { compileLinear } from '#protocol/linear-regex.ts';
 import type { TriggerCondition, TriggerLimits, TriggerParameters, TriggerRules, TriggerTemplate } from './trigger.ts';
 import { isPointer } from './trigger-payload.ts';
 import { checkPlaceholders, nameParameters } from './trigger-template.ts';

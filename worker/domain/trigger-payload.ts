@@ -1,6 +1,7 @@
 /** Looking into a delivery: JSON pointers, conditions, and the values of parameters. Pure. */
+
+import { compileLinear } from '#protocol/linear-regex.ts';
 import { hasLineBreak } from '#protocol/names.ts';
-import { compileLinear } from './linear-regex.ts';
 import type { TriggerCondition, TriggerParameter, TriggerParameters } from './trigger.ts';
 
 export interface Delivery {

@@ -1,9 +1,10 @@
 /** Looking at instances: lists, one, its state. Lists answer from what members reported; nothing fans out. */
+
+import { type Filter, matchesFilter, parseFilter } from '#protocol/api/filter.ts';
 import { type ApiInstanceState, renderState } from '#protocol/api/instance-state.ts';
 import { AppError, badRequest, conflict, forbidden, notFound, unavailable } from '#protocol/errors.ts';
 import { isTrue } from '#protocol/units.ts';
 import type { Config } from '#worker/domain/config.ts';
-import { type Filter, matchesFilter, parseFilter } from '#worker/domain/filter.ts';
 import {
   type InstanceList,
   type InstanceRow,
@@ -120,14 +121,14 @@ export async function getApiInstance(
   name: string,
   full: boolean,
 ): Promise<{ instance: ApiInstance; parts: unknown }> {
-  const { row, profiles, online } = await getInstance(ctx, project, name);
+  const { row, profiles, online, blocked = false } = await getInstance(ctx, project, name);
   const render = full ? renderInstanceFull : renderInstance;
-  return { instance: render(row, mergeProfiles(profiles), online), parts: writableParts(row) };
+  return { instance: render(row, mergeProfiles(profiles), online || blocked), parts: writableParts(row) };
 }
 
 /** The state as the host sees it now; what was reported last when the host does not answer in time. */
 export async function getInstanceState(ctx: Authorized, project: string, name: string): Promise<ApiInstanceState> {
-  const { row, online } = await getInstance(ctx, project, name);
+  const { row, online, blocked = false } = await getInstance(ctx, project, name);
   if (online) {
     try {
       const report = await ctx.objects.links.query(row.member, 'instance.state', { project, name }, STATE_QUERY_MS);
@@ -137,7 +138,7 @@ export async function getInstanceState(ctx: Authorized, project: string, name: s
       ctx.log.debug('instance.state.reported', { member: row.member, instance: name, code: error.code });
     }
   }
-  return renderState(shownStatus(row, online), row.state);
+  return renderState(shownStatus(row, online || blocked), row.state);
 }
 
 /**

@@ -1,4 +1,5 @@
 /** This host's instances as the API shows them: what the host keeps beside them, and what runs. */
+import { matchesFilter, parseFilter } from '#protocol/api/filter.ts';
 import { renderState, STATUS_CODES } from '#protocol/api/instance-state.ts';
 import type { InstanceRef } from '#protocol/commands.ts';
 import type { InstanceReport } from '#protocol/inventory.ts';
@@ -9,14 +10,21 @@ import type { InstanceRecord } from '../../journal/journal.ts';
 /** LXD's "never used": the host does not keep when it was. */
 const NEVER = '1970-01-01T00:00:00Z';
 
-/** `recursion` as clients ask: 0 URLs, 1 instances, 2 with state. Null: of every project. */
+/** `recursion` as clients ask: 0 URLs, 1 instances, 2 with state. Null: of every project. Throws for a filter that is none. */
 export async function listInstances(
   deps: { host: Host; member: string },
-  { project, recursion }: { project: string | null; recursion: number },
+  { project, recursion, filter }: { project: string | null; recursion: number; filter: string },
 ): Promise<unknown[]> {
+  const clauses = parseFilter(filter);
   const records = deps.host.journal.instances.list().filter(({ spec }) => project === null || spec.project === project);
-  if (recursion === 0) return records.map(({ spec }) => instanceUrl(spec));
-  return Promise.all(records.map((record) => renderInstance(deps, record, recursion > 1)));
+  const wanted = await Promise.all(
+    records.map(async (record) => {
+      if (recursion === 0 && clauses.length === 0) return instanceUrl(record.spec);
+      if (!matchesFilter(clauses, clauses.length === 0 ? {} : await renderInstance(deps, record, true))) return null;
+      return recursion === 0 ? instanceUrl(record.spec) : renderInstance(deps, record, recursion > 1);
+    }),
+  );
+  return wanted.filter((one) => one !== null);
 }
 
 /** Throws `not_found`. */

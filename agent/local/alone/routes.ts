@@ -50,9 +50,8 @@ const ROUTES = [
     ),
   ),
   route('GET', INSTANCES, async ({ deps }, { outgoing, project, recursion, query }) => {
-    // A list that ignores what was asked would be wrong.
-    if ((query.get('filter') ?? '') !== '') throw notHere();
-    sendSync(outgoing, await listInstances(deps, { project, recursion }));
+    const filter = query.get('filter') ?? '';
+    sendSync(outgoing, await listInstances(deps, { project, recursion, filter }));
   }),
   route('GET', `${INSTANCES}/([^/]+)`, async ({ deps }, call) =>
     sendSync(call.outgoing, await findInstance(deps, refOf(call), call.recursion > 0)),

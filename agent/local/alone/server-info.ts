@@ -27,6 +27,7 @@ const API_EXTENSIONS = [
   'instance_all_projects',
   'instance_get_full',
   'instance_nic_network',
+  'api_filtering',
   'api_os',
 ];
 

@@ -103,7 +103,7 @@ export function createLocalStream(interactive: boolean): LocalStream {
     onControl: (listener) => void listeners.push(listener),
     close: async () => {
       clearTimeout(timer);
-      await Promise.all([...sockets.values()].map(closeSocket));
+      for (const socket of sockets.values()) closeSocket(socket);
     },
   };
   return {
@@ -127,17 +127,15 @@ export function createLocalStream(interactive: boolean): LocalStream {
   };
 }
 
-/** Without a status code: some clients take any other close for an error. Behind everything sent. */
-function closeSocket(socket: WebSocket): Promise<void> {
-  return new Promise((resolve) => {
-    if (socket.readyState === WebSocket.CLOSED) return resolve();
-    const timer = setTimeout(() => socket.terminate(), CLOSE_LIMIT_MS);
-    socket.once('close', () => {
-      clearTimeout(timer);
-      resolve();
-    });
-    // A paused socket would not see the answer.
-    socket.resume();
-    socket.close();
-  });
+/**
+ * Behind everything sent, and without a status code: some clients take any other close for an error. Nobody waits for it: a
+ * client never reads its control socket.
+ */
+function closeSocket(socket: WebSocket): void {
+  if (socket.readyState === WebSocket.CLOSED) return;
+  const timer = setTimeout(() => socket.terminate(), CLOSE_LIMIT_MS);
+  socket.once('close', () => clearTimeout(timer));
+  // A paused socket would not see the answer.
+  socket.resume();
+  socket.close();
 }

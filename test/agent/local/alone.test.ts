@@ -140,7 +140,6 @@ describe('a host on its own', () => {
     ['PUT', '/1.0/instances/c1'],
     ['DELETE', '/1.0/instances/c1'],
     ['GET', '/1.0/operations/b6b5ff3e-0000-4000-8000-000000000000'],
-    ['GET', '/1.0/instances?filter=status%20eq%20Running'],
   ])('answers %s %s with 503 and the reason', async (method, path) => {
     const { status, headers, body } = await call(method, path, method === 'GET' ? null : {});
     expect(status).toBe(503);
@@ -170,6 +169,9 @@ describe('a host on its own', () => {
         expanded_config: { 'user.a': 'b', 'volatile.last_state.power': 'RUNNING' },
       },
     ]);
+    expect((await call('GET', '/1.0/instances?filter=status%20eq%20Stopped')).body.metadata).toEqual([]);
+    expect((await call('GET', '/1.0/instances?filter=nonsense')).status).toBe(400);
+    expect((await call('GET', '/1.0/instances?filter=name%20eq%20c.&recursion=1')).body.metadata).toHaveLength(1);
     expect((await call('GET', '/1.0/instances?all-projects=true')).body.metadata).toEqual([
       '/1.0/instances/c2?project=blue',
       '/1.0/instances/c1',

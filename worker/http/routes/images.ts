@@ -1,8 +1,8 @@
 /** `/1.0/images`: listing, upload, change, removal and export (lxd-api 5.5, 7.7). */
 import { z } from 'zod';
+import { matchesFilter, parseFilter } from '#protocol/api/filter.ts';
 import { ImagePatch, ImagePut, ImagesPost } from '#protocol/api/image.ts';
 import { badRequest, notFound } from '#protocol/errors.ts';
-import { matchesFilter, parseFilter } from '#worker/domain/filter.ts';
 import { readUploadOptions, uploadImage } from '#worker/services/image-upload.ts';
 import {
   type ApiImage,

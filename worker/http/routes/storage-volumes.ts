@@ -3,6 +3,7 @@
  * volume is refused by name.
  */
 import { z } from 'zod';
+import { matchesFilter, parseFilter } from '#protocol/api/filter.ts';
 import {
   StorageVolumePatch,
   StorageVolumePost,
@@ -10,7 +11,6 @@ import {
   StorageVolumesPost,
 } from '#protocol/api/storage-volume.ts';
 import { badRequest } from '#protocol/errors.ts';
-import { matchesFilter, parseFilter } from '#worker/domain/filter.ts';
 import {
   changeVolume,
   createVolume,

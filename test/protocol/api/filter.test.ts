@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { matchesFilter, parseFilter } from '#worker/domain/filter.ts';
-import { compileLinear } from '#worker/domain/linear-regex.ts';
+import { matchesFilter, parseFilter } from '#protocol/api/filter.ts';
+import { compileLinear } from '#protocol/linear-regex.ts';
 
 const WEB = {
   name: 'web-1',

@@ -3,7 +3,7 @@
  * field names are JSON names joined by dots. Pure.
  */
 import { badRequest } from '#protocol/errors.ts';
-import { compileLinear } from './linear-regex.ts';
+import { compileLinear } from '#protocol/linear-regex.ts';
 
 interface Clause {
   join: 'and' | 'or';
