@@ -135,7 +135,7 @@ describe('changing a network', () => {
 describe('restore', () => {
   it('adopts what runs, and makes again what a reboot took', async () => {
     await driver.create(network, none);
-    await driver.reserve(nic('web', 1));
+    const { ipv4 } = await driver.reserve(nic('web', 1));
     const pid = dnsmasqPid();
     const next = createBridgeDriver(deps);
     await next.restore();
@@ -148,26 +148,26 @@ describe('restore', () => {
     expect(await next.leases(name)).toContainEqual({
       hostname: 'web',
       hwaddr: '00:16:3e:00:00:01',
-      address: '10.213.47.2',
+      address: ipv4?.split('/')[0],
       type: 'dynamic',
     });
   });
 });
 
 describe('reservations', () => {
-  it('give each NIC the lowest free address, the same again for the same NIC', async () => {
+  it('give each NIC a free address, the same again for the same NIC', async () => {
     await driver.create(network, none);
     const first = await driver.reserve(nic('web', 1));
     expect(first).toEqual({
       bridge: name,
       mtu: 1500,
-      ipv4: '10.213.47.2/24',
+      ipv4: expect.stringMatching(/^10\.213\.47\.\d+\/24$/),
       ipv4Gateway: '10.213.47.1',
       ipv6: null,
       ipv6Gateway: null,
     });
     const many = await Promise.all([2, 3, 4, 5].map((last) => driver.reserve(nic(`c${last}`, last))));
-    expect(new Set(many.map(({ ipv4 }) => ipv4)).size).toBe(4);
+    expect(new Set([first, ...many].map(({ ipv4 }) => ipv4)).size).toBe(5);
     expect(await driver.reserve(nic('web', 1))).toEqual(first);
     expect(await createBridgeDriver(deps).reserve(nic('web', 1))).toEqual(first);
   });
@@ -226,6 +226,7 @@ describe('a container on the bridge', () => {
       await driver.reserve(nic('other', 1));
       const request = nic('lsrt-net', 2);
       const attachment = await driver.reserve(request);
+      const address = attachment.ipv4?.split('/')[0] ?? 'none';
       expect(attachment.ipv6).toBe('fd42:213:47:1:216:3eff:fe00:2/64');
       const setup = makeSetup(fixture.volume, ref.name, {
         nics: [{ device: 'eth0', name: 'eth0', hwaddr: request.hwaddr, hostName: 'lsrtveth0', attachment }],
@@ -234,7 +235,7 @@ describe('a container on the bridge', () => {
       await instances.start(ref);
       expect((await instances.state(ref))?.network?.eth0).toMatchObject({
         addresses: expect.arrayContaining([
-          { family: 'inet', address: '10.213.47.3', netmask: '24', scope: 'global' },
+          { family: 'inet', address, netmask: '24', scope: 'global' },
           { family: 'inet6', address: 'fd42:213:47:1:216:3eff:fe00:2', netmask: '64', scope: 'global' },
         ]),
         hwaddr: request.hwaddr,
@@ -246,21 +247,31 @@ describe('a container on the bridge', () => {
       expect((await run(['ping', '-c', '1', '-W', '2', '10.213.47.1'])).code).toBe(0);
       // A tiny client that only asks and prints.
       const asked = await run(['udhcpc', '-i', 'eth0', '-q', '-n', '-f', '-s', '/bin/true', '-x', 'hostname:forged']);
-      expect(asked.stderr + asked.stdout).toContain('10.213.47.3');
-      await eventually(async () =>
-        expect((await run(['nslookup', 'other.lxd', '10.213.47.1'])).stdout).toContain('10.213.47.2'),
-      );
+      expect(asked.stderr + asked.stdout).toContain(address);
+      const lookUp = async (host: string) => (await run(['nslookup', `${host}.lxd`, '10.213.47.1'])).stdout;
+      const [other] = (await driver.leases(name)).filter(({ hostname }) => hostname === 'other');
+      expect(await lookUp('other')).not.toContain(other?.address);
+      await driver.announce('other', true);
+      await eventually(async () => expect(await lookUp('other')).toContain(other?.address));
+      const far = { project: 'default', name: 'far', addresses: [{ network: name, address: '10.213.99.7' }] };
+      await driver.serveNames([far]);
+      await eventually(async () => expect(await lookUp('far')).toContain('10.213.99.7'));
+      await driver.serveNames([]);
+      await driver.announce('other', false);
+      await eventually(async () => expect(await lookUp('far')).not.toContain('10.213.99.7'));
+      await eventually(async () => expect(await lookUp('other')).not.toContain(other?.address));
       const leaseFile = join(base, 'data/networks', name, 'dnsmasq.leases');
-      await eventually(() => expect(readFileSync(leaseFile, 'utf8')).toContain('10.213.47.3'));
+      await eventually(() => expect(readFileSync(leaseFile, 'utf8')).toContain(address));
       const pid = dnsmasqPid();
 
       await instances.stop(ref, { force: true, timeoutMs: null });
       expect(existsSync('/sys/class/net/lsrtveth0')).toBe(false);
       await driver.release('lsrt-net', 'eth0');
-      expect((await driver.leases(name)).map(({ address }) => address)).not.toContain('10.213.47.3');
-      expect(readFileSync(leaseFile, 'utf8')).not.toContain('10.213.47.3');
+      expect((await driver.leases(name)).map(({ address }) => address)).not.toContain(address);
+      expect(readFileSync(leaseFile, 'utf8')).not.toContain(address);
       expect(dnsmasqPid()).toBe(pid);
-      expect((await driver.reserve(nic('next', 3))).ipv4).toBe('10.213.47.3/24');
+      const next = await driver.reserve({ ...nic('next', 3), ipv4Address: address });
+      expect(next.ipv4).toBe(attachment.ipv4);
     } finally {
       await fixture.cleanUp();
     }
