@@ -2,8 +2,8 @@
  * Mounts inside another process's mount namespace, without starting a program: the thread steps into the namespace, asks
  * the kernel, and steps back before anything else can run.
  *
- * Invariants: a mount is made complete (read-only, id map) while it belongs to no namespace, and only then put in place; a
- * path inside is walked by the kernel with the other process's root as `/`.
+ * Invariants: a mount is made complete (private, read-only, id map) while it belongs to no namespace, and only then put in
+ * place; a path inside is walked by the kernel with the other process's root as `/`.
  */
 import { closeSync, constants, openSync } from 'node:fs';
 import { lastError, libc } from './libc.ts';
@@ -22,6 +22,7 @@ const OPEN_TREE_CLONE = 1;
 const O_CLOEXEC = 0o2000000;
 const MOUNT_ATTR_RDONLY = 0x1n;
 const MOUNT_ATTR_IDMAP = 0x100000n;
+const MS_PRIVATE = 1n << 18n;
 const SIZEOF_MOUNT_ATTR = 32;
 const MOVE_MOUNT_BOTH_EMPTY_PATHS = 0x4 | 0x40;
 const MNT_DETACH = 2;
@@ -76,11 +77,12 @@ export interface BindMount {
 }
 
 function setAttributes(tree: number, pid: number, { readonly, recursive, idmapped, source }: BindMount): void {
-  if (!readonly && !idmapped) return;
   const userNamespace = idmapped ? openSync(`/proc/${pid}/ns/user`, 'r') : null;
   try {
     const attributes = Buffer.alloc(SIZEOF_MOUNT_ATTR);
     attributes.writeBigUInt64LE((readonly ? MOUNT_ATTR_RDONLY : 0n) | (idmapped ? MOUNT_ATTR_IDMAP : 0n), 0);
+    // A clone of a shared mount is its peer: what a container mounted there would be mounted on the host.
+    attributes.writeBigUInt64LE(MS_PRIVATE, 16);
     attributes.writeBigUInt64LE(BigInt(userNamespace ?? 0), 24);
     const flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
     const syscall = libc(

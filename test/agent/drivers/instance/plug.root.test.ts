@@ -78,6 +78,20 @@ describe('a disk of a running instance', () => {
     }
   });
 
+  it('keeps to itself what the instance mounts there', async () => {
+    execFileSync('mount', ['--bind', shared, shared]);
+    execFileSync('mount', ['--make-shared', shared]);
+    try {
+      mkdirSync(join(shared, 'inner'), { recursive: true });
+      await fixture.driver.reconfigure(setupWith({ data: disk('/mnt/own') }));
+      expect((await inside('mount -t tmpfs none /mnt/own/inner && echo mounted')).stdout).toBe('mounted\n');
+      expect(readFileSync('/proc/self/mountinfo', 'utf8')).not.toContain(join(shared, 'inner'));
+      await fixture.driver.reconfigure(setupWith({}));
+    } finally {
+      execFileSync('umount', [shared]);
+    }
+  });
+
   it('may be a file', async () => {
     const file = { type: 'disk', source: join(shared, 'hello'), path: '/etc/hello' };
     await fixture.driver.reconfigure(setupWith({ file }));
