@@ -79,6 +79,7 @@ function renderConfig(options: WorkerdOptions, compatibility: { date: string; fl
   const bindings = [
     ...Object.entries(OBJECTS).map(([key, name]) => `(name = "${key}", durableObjectNamespace = "${name}")`),
     '(name = "DB", service = "database")',
+    '(name = "PRIVATE_NETWORK", service = "private-network")',
     ...(options.readPort === null ? [] : ['(name = "DB_READ", service = "database-near")']),
     '(name = "IMAGES_DISK", service = "blobs")',
     ...Object.keys(options.vars).map((name) => `(name = "${name}", fromEnvironment = "${name}")`),
@@ -95,6 +96,7 @@ const config :Workerd.Config = (
   services = [
     (name = "main", worker = .worker),
     ${databases.join(',\n    ')},
+    (name = "private-network", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
     ${disk('objects', 'objects')},
     ${disk('blobs', 'blobs')},
   ],

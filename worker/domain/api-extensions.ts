@@ -69,8 +69,10 @@ export const API_EXTENSIONS: readonly string[] = [
   'profiles_all_projects',
   'operations_get_query_all_projects',
   'longshore_placement',
+  'longshore_agent_upgrade',
   // Ours, beside LXD's.
   'longshore_triggers',
+  'longshore_webhooks',
   'longshore_idempotency',
   'longshore_events_since',
 ];

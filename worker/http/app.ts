@@ -19,6 +19,7 @@ import { serverRoutes } from './routes/server.ts';
 import { storagePoolRoutes } from './routes/storage-pools.ts';
 import { triggerRoutes } from './routes/triggers.ts';
 import { warningRoutes } from './routes/warnings.ts';
+import { webhookRoutes } from './routes/webhooks.ts';
 
 export function createApp(): App {
   const app = createBase(createContext);
@@ -37,6 +38,7 @@ export function createApp(): App {
   resourceRoutes(app);
   triggerRoutes(app);
   hookRoutes(app);
+  webhookRoutes(app);
   healthRoutes(app);
   agentRoutes(app);
   refuseOtherMethods(app);

@@ -42,6 +42,7 @@ export class Cluster extends DurableObject<Env> {
   readonly #replays: Replays;
   readonly #waiters = new Map<string, Set<() => void>>();
   readonly #finished = new Set<string>();
+  #sweeping = false;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -158,16 +159,21 @@ export class Cluster extends DurableObject<Env> {
     for (const { socket } of listeners) quietly(() => socket.send(KEEPALIVE_FRAME));
     // First: work that hangs on the database must not keep the next one from ringing.
     await this.ctx.storage.setAlarm(now + (listeners.length > 0 ? KEEPALIVE_MS : SWEEP_MS));
-    await this.#sweep();
+    this.ctx.waitUntil(this.#sweep());
     const due = (await this.ctx.storage.get<number>('prune')) ?? now;
     if (due <= now) await this.#prune(now);
   }
 
+  /** One at a time, beside the alarm: receivers of webhooks may take their time, listeners cannot wait. */
   async #sweep(): Promise<void> {
+    if (this.#sweeping) return;
+    this.#sweeping = true;
     try {
       await sweep(createJobContext(this.env, 'sweep', (events) => this.publish(events)));
     } catch (error) {
       this.#log.warn('sweep.failed', {}, error);
+    } finally {
+      this.#sweeping = false;
     }
   }
 
