@@ -32,12 +32,13 @@ import { nextEpoch } from './link/epoch.ts';
 import { readIdentity, signPayload } from './link/identity.ts';
 import { createLink, type Link, type LinkRemoval } from './link/link.ts';
 import { createPool } from './link/pool.ts';
-import { createFetchPart } from './link/request.ts';
+import { createFetchPart, createFetchRelease } from './link/request.ts';
 import { createAlone } from './local/alone/index.ts';
 import { createPerform } from './local/alone/perform.ts';
 import { createReach } from './local/reach.ts';
 import { startLocalServer } from './local/server.ts';
 import type { Log } from './log.ts';
+import { confirmRelease, isOnTrial } from './release/store.ts';
 import { createContentStream } from './streams/content.ts';
 import { createRelayStream } from './streams/relay.ts';
 import { openAgentStream } from './streams/stream.ts';
@@ -52,6 +53,8 @@ const FETCH_WAIT_MS = 60_000;
 const STREAM_WAIT_MS = 5_000;
 /** A file after the other goes over one connection; less than the patience of the front (75 s) and of middleboxes. */
 const POOL_IDLE_MS = 30_000;
+/** A new release that works is welcomed within a second. */
+const TRIAL_MS = 30_000;
 
 export interface Drivers {
   createStorage(pool: PoolSpec): StorageDriver;
@@ -93,6 +96,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
     fingerprint: config.fingerprint,
     member: config.member,
     epoch: nextEpoch(config.dataDir),
+    protocol: config.protocol,
     identity,
     signature: signPayload,
     describeHost: async () => {
@@ -104,7 +108,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
   });
   const resourceWatch = watchResources({ read: readResources, send: link.send, log });
   const pool = createPool(trust, POOL_IDLE_MS);
-  const host = createHost(deps, { journal, link, trust, pool });
+  const host = createHost(deps, { journal, link, trust, pool, dataDir: config.dataDir });
 
   const outbox = createEventOutbox({ events: journal.events, send: link.send });
   /** Of what happens with a link, inventory tells. */
@@ -154,6 +158,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
   link.start({
     onRemoved: leave,
     onWelcome: () => {
+      confirmRelease(config.dataDir);
       reach.noteUp();
       alone.leave();
       dispatcher.resend();
@@ -174,6 +179,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
       }
     },
   });
+  endTrial(log, config.dataDir);
   void bringHostUp(host, dispatcher, keepWithoutLink).catch((err) => log.error('host.restore.failed', { err }));
   log.info('agent.started', { member: config.member, dataDir: config.dataDir });
 
@@ -196,15 +202,22 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
 
 /** The host with its drivers; what needs the control plane waits a little for the link. */
 export function createHost(
-  deps: Pick<AgentDeps, 'log' | 'createDrivers'>,
+  deps: Pick<AgentDeps, 'log' | 'exec' | 'createDrivers'>,
   {
     journal,
     link,
     trust,
     pool,
-  }: { journal: Host['journal']; link: Pick<Link, 'whenUp'>; trust: Trust; pool: ReturnType<typeof createPool> },
+    dataDir,
+  }: {
+    journal: Host['journal'];
+    link: Pick<Link, 'whenUp'>;
+    trust: Trust;
+    pool: ReturnType<typeof createPool>;
+    dataDir: string;
+  },
 ): Host {
-  const { log } = deps;
+  const { log, exec } = deps;
   const drivers = deps.createDrivers(
     createFetchPart({ trust, session: (signal) => link.whenUp(FETCH_WAIT_MS, signal) }),
   );
@@ -223,7 +236,24 @@ export function createHost(
     openContent: (streamId) => createContentStream({ pool, session: () => link.whenUp(STREAM_WAIT_MS) }, streamId),
     openRelay: (streamId) => createRelayStream({ trust, session: () => link.whenUp(FETCH_WAIT_MS) }, streamId),
     departures: createSlots(DEPARTURES),
+    release: {
+      exec,
+      dataDir,
+      fetchRelease: createFetchRelease({ trust, session: (signal) => link.whenUp(FETCH_WAIT_MS, signal) }),
+      restart: () => void process.kill(process.pid, 'SIGTERM'),
+    },
   };
+}
+
+/** A release that nobody welcomes in time gives way: what starts the agent starts it again, the one before in the end. */
+function endTrial(log: Log, dataDir: string): void {
+  if (!isOnTrial(dataDir)) return;
+  const timer = setTimeout(() => {
+    if (!isOnTrial(dataDir)) return;
+    log.error('agent.upgrade.unwelcome');
+    process.exit(1);
+  }, TRIAL_MS);
+  timer.unref();
 }
 
 /** Commands wait until pools and networks are there; then unfinished ones go first, and the instances of a boot. */

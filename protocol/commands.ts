@@ -63,6 +63,14 @@ export const NetworkSpec = z.object({
 });
 export type NetworkSpec = z.infer<typeof NetworkSpec>;
 
+/** A release of the agent as the control plane offers it. */
+export const AgentRelease = z.object({
+  version: z.string().max(64),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  sizeBytes: z.number().int().positive(),
+});
+export type AgentRelease = z.infer<typeof AgentRelease>;
+
 export const StateAction = z.enum(['start', 'stop', 'restart', 'freeze', 'unfreeze']);
 export type StateAction = z.infer<typeof StateAction>;
 
@@ -209,6 +217,8 @@ export const COMMANDS = {
   },
   'network.update': { params: z.object({ network: NetworkSpec }), result: z.object({ config: ConfigMap }) },
   'network.delete': { params: z.object({ name: z.string() }), result: Empty },
+  /** The agent fetches `/agent/release/<sha256>`, restarts as it, and answers then; or goes on as it was and fails. */
+  'agent.upgrade': { params: AgentRelease, result: z.object({ version: z.string(), sha256: z.string() }) },
 } as const satisfies Record<string, { params: z.ZodType; result: z.ZodType }>;
 
 export type CommandName = keyof typeof COMMANDS;

@@ -3,8 +3,9 @@ import type { ChildProcess } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
+import { publishAgent } from './agent-release.ts';
 import { ensureBootstrapToken } from './bootstrap.ts';
-import { buildWorker } from './build.ts';
+import { buildLongshore, buildWorker } from './build.ts';
 import { ensureServerCertificate, fingerprintOf } from './certificate.ts';
 import { startDatabase } from './database.ts';
 import { startFront } from './front.ts';
@@ -99,6 +100,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     });
     stops.push(() => front.close());
     log(`serving on ${front.endpoints.map(formatEndpoint).join(', ')}`);
+    // Nobody waits for it at the start, and nothing but upgrades of agents needs it.
+    void offerAgent(dir).catch((error: unknown) => log(`no release of the agent to offer: ${String(error)}`));
     return {
       fingerprint: fingerprintOf(pair.certificate),
       certificate: pair.certificate,
@@ -114,6 +117,8 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     throw error;
   }
 }
+
+const offerAgent = async (dir: string) => publishAgent(path.join(dir, 'blobs'), await buildLongshore());
 
 async function superviseWorker(options: WorkerdOptions, log: (line: string) => void): Promise<Supervised> {
   const config = await writeWorkerdConfig(options);

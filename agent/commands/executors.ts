@@ -1,5 +1,6 @@
 /** Command name → executor. A command without one does not compile. */
 import type { Command, CommandName, CommandParams, CommandResult } from '#protocol/commands.ts';
+import { upgradeAgent } from './agent-upgrade.ts';
 import type { CommandContext, Host } from './host.ts';
 import { deleteImage, inspectImage } from './image.ts';
 import { createInstance } from './instance-create.ts';
@@ -41,6 +42,7 @@ const EXECUTORS: { [N in CommandName]: Executor<N> } = {
   'network.create': createNetwork,
   'network.update': updateNetwork,
   'network.delete': deleteNetwork,
+  'agent.upgrade': upgradeAgent,
 };
 
 /** Runs a command on the host; throws what the executor throws. */

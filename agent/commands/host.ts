@@ -5,6 +5,7 @@ import type { InstanceDriver } from '../drivers/instance/driver.ts';
 import type { NetworkDriver } from '../drivers/network/driver.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Log } from '../log.ts';
+import type { InstallDeps } from '../release/install.ts';
 import type { ContentStream } from '../streams/content.ts';
 import type { RelayStream } from '../streams/relay.ts';
 import type { AgentStream } from '../streams/stream.ts';
@@ -26,6 +27,13 @@ export interface Host {
   openRelay(streamId: string): RelayStream;
   /** How many instances leave this host at once: more only share its disks and its line. */
   departures: Slots;
+  release: HostRelease;
+}
+
+/** How this agent becomes another release. */
+export interface HostRelease extends InstallDeps {
+  /** Ends this process in order; what starts the agent starts it again. */
+  restart(): void;
 }
 
 /** One run of one command. */

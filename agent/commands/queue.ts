@@ -68,6 +68,8 @@ export function claimsOf(command: Command): Claim[] {
     case 'network.create':
     case 'network.update':
       return [exclusive(`network:${command.params.network.name}`)];
+    case 'agent.upgrade':
+      return [exclusive('agent')];
     case 'network.delete':
       return [exclusive(`network:${command.params.name}`)];
   }

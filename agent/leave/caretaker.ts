@@ -20,7 +20,7 @@ export interface Caretaker {
 
 /** Looks after the host by what its journal says. Throws when journal or sockets cannot be opened. */
 export async function startCaretaker(
-  deps: Pick<AgentDeps, 'log' | 'createDrivers'>,
+  deps: Pick<AgentDeps, 'log' | 'exec' | 'createDrivers'>,
   { config, message }: Removal,
 ): Promise<Caretaker> {
   const { log } = deps;
@@ -28,7 +28,7 @@ export async function startCaretaker(
   const journal = openSqliteJournal(join(config.dataDir, 'agent.db'));
   const link = { whenUp: () => Promise.reject(unavailable(message)) };
   const pool = createPool(trust, 0);
-  const host = createHost(deps, { journal, link, trust, pool });
+  const host = createHost(deps, { journal, link, trust, pool, dataDir: config.dataDir });
   const server = await startRefusalServer(config.socketPaths, message);
   const ready = restoreHost(host)
     .then(async () => restoreInstances(host, await readBoot(), async (_spec, work) => void (await work())))

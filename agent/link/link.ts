@@ -7,9 +7,10 @@
 
 import type { KeyObject } from 'node:crypto';
 import { randomUUID } from 'node:crypto';
-import { unavailable } from '#protocol/errors.ts';
+import { badRequest, unavailable } from '#protocol/errors.ts';
 import { type AgentFrame, helloPayload } from '#protocol/frames.ts';
 import type { HostLoad, HostResources } from '#protocol/inventory.ts';
+import { isKnownTo } from '#protocol/since.ts';
 import { PROTOCOL_VERSION } from '#protocol/version.ts';
 import type { Log } from '../log.ts';
 import { AGENT_VERSION } from '../version.ts';
@@ -25,6 +26,8 @@ export interface LinkOptions {
   fingerprint: string | null;
   member: string;
   epoch: number;
+  /** Frames that are newer than this are refused. By default the newest. */
+  protocol?: number;
   identity: KeyObject;
   signature(identity: KeyObject, payload: Uint8Array): string;
   /** What the host is at this moment; read before each connection. */
@@ -70,7 +73,7 @@ export interface Link {
 }
 
 export function createLink(options: LinkOptions): Link {
-  const { log } = options;
+  const { log, protocol = PROTOCOL_VERSION } = options;
   const processId = randomUUID();
   const addresses = options.server.map(parseServerAddress);
   const trust = { fingerprint: options.fingerprint };
@@ -87,7 +90,7 @@ export function createLink(options: LinkOptions): Link {
     const payload = helloPayload({ nonce: challenge.nonce, member, epoch, processId });
     return {
       type: 'hello',
-      protocol: PROTOCOL_VERSION,
+      protocol,
       version: AGENT_VERSION,
       member,
       epoch,
@@ -112,7 +115,8 @@ export function createLink(options: LinkOptions): Link {
         if (frame.type === 'session') session = { address, token: frame.session };
         else if (frame.type === 'error')
           log.warn('link.peer.error', { code: frame.error.code, message: frame.error.message });
-        else handlers.onFrame(frame);
+        else if (isKnownTo(protocol, frame)) handlers.onFrame(frame);
+        else throw badRequest(`Protocol ${protocol} has no such frame`);
       },
     });
     connection = current;

@@ -1,4 +1,5 @@
 /** Cluster members: roles, configuration keys, status (lxd-api 9, 10.11). Pure. */
+import { PROTOCOL_MINIMUM, PROTOCOL_VERSION, UPGRADE_PROTOCOL } from '#protocol/version.ts';
 import type { Config } from './config.ts';
 
 /** Given by the server, not by users. */
@@ -47,7 +48,23 @@ export function checkGroupName(name: string): string | null {
 export const removedText = (name: string, at: string): string =>
   `"${name}" was removed from this cluster (${at.slice(0, 16).replace('T', ' ')} UTC): join it again with a new token`;
 
+/** `statusReason` of a member whose agent is connected but too old to be given work: for the cluster it counts as offline. */
+export const BLOCKED_REASON = 'blocked: the agent is too old';
+
+export const isBlocked = (row: Pick<MemberStanding, 'online' | 'statusReason'>): boolean =>
+  !row.online && row.statusReason === BLOCKED_REASON;
+
+/** How to get a newer agent. */
+export const upgradeAdvice = (member: string, protocol: number): string =>
+  protocol >= UPGRADE_PROTOCOL
+    ? `upgrade it with "longshore agent upgrade ${member}"`
+    : `install the cluster's release on "${member}" and start its agent again`;
+
 export interface MemberStanding {
+  name: string;
+  /** What its agent said at its last hello. */
+  protocol: number;
+  agentVersion: string;
   state: 'Created' | 'Evacuated';
   online: boolean;
   statusReason: string;
@@ -58,6 +75,11 @@ export interface MemberStanding {
 
 /** The status column and the sentence beside it, in LXD's words. */
 export function memberStatus(member: MemberStanding, now: string): { status: string; message: string } {
+  const agent = `agent ${member.agentVersion} (protocol ${member.protocol})`;
+  if (isBlocked(member)) {
+    const advice = upgradeAdvice(member.name, member.protocol);
+    return { status: 'Blocked', message: `The ${agent} is too old, protocol ${PROTOCOL_MINIMUM} is needed: ${advice}` };
+  }
   if (!member.online) {
     const seconds = Math.max(0, (Date.parse(now) - Date.parse(member.statusChangedAt)) / 1000);
     const since = member.statusChangedAt.replace('T', ' ').replace(/\.\d+Z$|Z$/, '');
@@ -67,5 +89,8 @@ export function memberStatus(member: MemberStanding, now: string): { status: str
     return { status: 'Offline', message: why === '' ? silence : `${silence}: ${why}` };
   }
   if (member.state === 'Evacuated') return { status: 'Evacuated', message: 'Unavailable due to maintenance' };
-  return { status: 'Online', message: 'Fully operational' };
+  const isCurrent = member.protocol >= PROTOCOL_VERSION || member.agentVersion === '';
+  if (isCurrent) return { status: 'Online', message: 'Fully operational' };
+  const advice = upgradeAdvice(member.name, member.protocol);
+  return { status: 'Online', message: `Fully operational, but its ${agent} should be upgraded: ${advice}` };
 }

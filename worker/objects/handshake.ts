@@ -17,7 +17,8 @@ export interface KnownMember {
   processId: string;
 }
 
-export type Verdict = { ok: true } | { ok: false; error: AppError; retry: boolean; stale: boolean };
+/** `blocked`: it is who it says, but speaks a protocol too old to be given work. */
+export type Verdict = { ok: true; blocked: boolean } | { ok: false; error: AppError; retry: boolean; stale: boolean };
 
 const refuse = (error: AppError, retry: boolean, stale = false): Verdict => ({ ok: false, error, retry, stale });
 
@@ -44,8 +45,5 @@ export async function judgeHello(
       true,
     );
   }
-  if (hello.protocol < PROTOCOL_MINIMUM) {
-    return refuse(new AppError('failed', `Agent protocol ${hello.protocol} is too old: upgrade the agent`), false);
-  }
-  return { ok: true };
+  return { ok: true, blocked: hello.protocol < PROTOCOL_MINIMUM };
 }

@@ -13,7 +13,9 @@ import { recordWarning } from '#worker/state/warnings.ts';
 import { type Hello, judgeHello } from './handshake.ts';
 import type { Refusal } from './link-sockets.ts';
 
-export type Admission = { ok: true; publicKey: string; wasRenamed: boolean } | { ok: false; refusal: Refusal };
+export type Admission =
+  | { ok: true; publicKey: string; wasRenamed: boolean; blocked: boolean }
+  | { ok: false; refusal: Refusal };
 
 /** Judges a hello by what libSQL knows. Records the warnings that belong to a refusal. Throws when libSQL does not answer. */
 export async function admit(db: Db, hello: Hello, expected: { member: string; nonce: string }): Promise<Admission> {
@@ -22,7 +24,8 @@ export async function admit(db: Db, hello: Hello, expected: { member: string; no
   const verdict = await judgeHello(hello, expected, row);
   if (verdict.ok && row !== undefined) {
     const { publicKey } = row;
-    return { ok: true, publicKey, wasRenamed: formers.some((former) => former.publicKey === publicKey) };
+    const wasRenamed = formers.some((former) => former.publicKey === publicKey);
+    return { ok: true, publicKey, wasRenamed, blocked: verdict.blocked };
   }
   const now = new Date().toISOString();
   for (const former of hello.member === member ? formers : []) {

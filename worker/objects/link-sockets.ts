@@ -18,6 +18,8 @@ export interface Attachment {
   load: HostLoad | null;
   /** What the agent speaks, told by its hello. */
   protocol: number;
+  /** Too old for this cluster: it reports, but is given no work. */
+  blocked: boolean;
   /** That it has proved to hold. */
   publicKey: string;
 }
@@ -89,6 +91,7 @@ export function createLinkSockets(ctx: DurableObjectState, log: Logger): LinkSoc
         sessionMs: 0,
         load: null,
         protocol: 0,
+        blocked: false,
         publicKey: '',
       });
       send(server, { type: 'challenge', nonce, protocol: PROTOCOL_VERSION });

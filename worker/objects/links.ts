@@ -9,8 +9,10 @@ import { DurableObject } from 'cloudflare:workers';
 import { conflict, forbidden, toWireError } from '#protocol/errors.ts';
 import { type AgentFrame, HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE, SILENCE_LIMIT_MS } from '#protocol/frames.ts';
 import type { QueryName } from '#protocol/queries.ts';
+import { protocolOfQuery } from '#protocol/since.ts';
 import { NAMES_PROTOCOL, PROTOCOL_VERSION } from '#protocol/version.ts';
 import { createBlobStore } from '#worker/blobs/index.ts';
+import { BLOCKED_REASON } from '#worker/domain/member.ts';
 import { type Env, parseVars } from '#worker/env.ts';
 import { shardOf } from '#worker/lib/id.ts';
 import { createLogger, type Logger } from '#worker/lib/log.ts';
@@ -27,6 +29,7 @@ import { listCancelling } from '#worker/state/operations.ts';
 import { createObjects } from './client.ts';
 import type { MemberPresence, Objects, Order, ToldState } from './contract.ts';
 import { admit } from './link-admission.ts';
+import { fateOf, tooOldFor } from './link-age.ts';
 import { away, createQueries, type QueryAnswer } from './link-queries.ts';
 import {
   type Attachment,
@@ -88,12 +91,20 @@ export class Links extends DurableObject<Env> {
   /** Sends commands to the member's link; without one they wait in libSQL. */
   async deliver(member: string, orders: Order[]): Promise<void> {
     const socket = this.#sockets.up(member);
-    if (socket !== undefined) this.#order(socket, member, orders);
+    if (socket !== undefined) await this.#order(socket, member, orders);
   }
 
-  #order(socket: WebSocket, member: string, orders: readonly Order[]): void {
+  async #order(socket: WebSocket, member: string, orders: readonly Order[]): Promise<void> {
+    const attachment = attachmentOf(socket);
     for (const order of orders) {
       const { operationId, createdAt, ...command } = order;
+      const fate = attachment === null ? 'wait' : fateOf(attachment, order);
+      if (fate === 'refuse' && attachment !== null) {
+        const outcome = { ok: false as const, error: tooOldFor(attachment, order.name) };
+        const now = new Date().toISOString();
+        await this.#follow(await applyResult(this.#db, { member, id: order.id, outcome, now }));
+      }
+      if (fate !== 'send') continue;
       this.#orders.set(command.id, { member, order });
       this.#sockets.send(socket, { type: 'command', ...command });
     }
@@ -108,6 +119,10 @@ export class Links extends DurableObject<Env> {
   async query(member: string, name: QueryName, params: unknown, timeoutMs: number): Promise<QueryAnswer> {
     const socket = this.#sockets.up(member);
     if (socket === undefined) return { ok: false, error: away(member) };
+    const attachment = attachmentOf(socket);
+    if (attachment !== null && (attachment.blocked || attachment.protocol < protocolOfQuery(name))) {
+      return { ok: false, error: tooOldFor(attachment, name) };
+    }
     return this.#queries.ask(member, timeoutMs, (id) =>
       this.#sockets.send(socket, { type: 'query', id, name, params }),
     );
@@ -130,7 +145,7 @@ export class Links extends DurableObject<Env> {
     return this.#sockets
       .list()
       .filter(({ view }) => view.phase === 'up' && view.lastSeenMs + this.#silenceMs > now)
-      .map(({ attachment }) => ({ member: attachment.member, online: true, load: attachment.load }));
+      .map(({ attachment: { member, blocked, load } }) => ({ member, online: !blocked, blocked, load }));
   }
 
   /** The member was removed: its agent is told for good. */
@@ -210,8 +225,13 @@ export class Links extends DurableObject<Env> {
       }
       const now = new Date().toISOString();
       const { epoch, processId, version, protocol, resources } = hello;
-      const { publicKey, wasRenamed } = admission;
-      const told = { member, epoch, processId, version, protocol, resources, wasRenamed, now };
+      const { publicKey, wasRenamed, blocked } = admission;
+      if (blocked) {
+        this.#log.warn('link.blocked', { member, protocol });
+        // For everybody else it is as if the member were away: nothing waits for it.
+        await this.#follow(await setOffline(this.#db, { member, reason: BLOCKED_REASON, now }));
+      }
+      const told = { member, epoch, processId, version, protocol, blocked, resources, wasRenamed, now };
       const followup = await recordHello(this.#db, told);
       this.#sockets.replaceOlder(socket, member);
       const session = await issueSession(this.env, member, publicKey);
@@ -222,6 +242,7 @@ export class Links extends DurableObject<Env> {
         sessionMs: Date.now(),
         load: hello.load,
         protocol,
+        blocked,
         publicKey,
       });
       this.#away.delete(member);
@@ -231,7 +252,7 @@ export class Links extends DurableObject<Env> {
       this.#sockets.send(socket, { type: 'welcome', session, protocol: PROTOCOL_VERSION });
       await this.#follow(followup);
       // After `up`: whatever is written from now on is also sent by `deliver`; the agent ignores what it has already.
-      this.#order(socket, member, await listWaitingCommands(this.#db, member));
+      await this.#order(socket, member, await listWaitingCommands(this.#db, member));
       // A cancel that went into a dying link is said again.
       for (const id of await listCancelling(this.#db, member)) this.#sockets.send(socket, { type: 'cancel', id });
       if (protocol >= NAMES_PROTOCOL) this.#greeter.greet((frame) => this.#tellNames(socket, frame));

@@ -69,6 +69,7 @@ export const EFFECTS: Effects = {
     failed: (plan, { id, params, member, operationId }, { message }) =>
       resourceUpdated(plan, 'network', { name: params.network.name, member, operationId, commandId: id }, { message }),
   },
+  'agent.upgrade': { ok: nothing, failed: nothing },
   'network.delete': {
     ok: (plan, { id, params, member, operationId }) =>
       resourceDeleted(plan, 'network', { name: params.name, member, operationId, commandId: id }),

@@ -5,6 +5,7 @@
 import { and, asc, desc, eq, inArray, like, or, type SQL, sql } from 'drizzle-orm';
 import { badRequest } from '#protocol/errors.ts';
 import type { Config, Devices } from '#worker/domain/config.ts';
+import { isBlocked } from '#worker/domain/member.ts';
 import { type Db, guardDb, type Write } from './db.ts';
 import type { ImageRow } from './images.ts';
 import type { NetworkMemberRow, NetworkRow } from './networks.ts';
@@ -34,6 +35,7 @@ export interface ProfileLayer {
 }
 
 const memberColumns = { name: members.name, online: members.online, architecture: members.architecture };
+const standingColumns = { ...memberColumns, statusReason: members.statusReason };
 export type MemberStatus = { name: string; online: boolean; architecture: string };
 
 const layerColumns = {
@@ -80,11 +82,13 @@ export async function listInstances(db: Db, scope: string[] | null): Promise<Ins
         .select(layerColumns)
         .from(profiles)
         .where(scope === null ? undefined : inArray(profiles.project, [...scope, 'default'])),
-      db.select(memberColumns).from(members),
+      db.select(standingColumns).from(members),
       db.select({ name: projects.name, config: projects.config }).from(projects),
     ]),
   );
-  return { rows, profiles: layers, members: memberRows, projects: projectRows };
+  // A member that is blocked gets no work but goes on reporting.
+  const reporting = memberRows.map((member) => ({ ...member, online: member.online || isBlocked(member) }));
+  return { rows, profiles: layers, members: reporting, projects: projectRows };
 }
 
 export interface LoadedInstance {
@@ -92,6 +96,8 @@ export interface LoadedInstance {
   /** The instance's profiles in its order; names that no longer exist are left out. */
   profiles: ProfileLayer[];
   online: boolean;
+  /** Its member gets no work but goes on reporting. */
+  blocked?: boolean;
 }
 
 const inOrder = (names: readonly string[], layers: readonly ProfileLayer[]): ProfileLayer[] =>
@@ -112,14 +118,20 @@ export async function loadInstance(db: Db, project: string, name: string): Promi
           ),
         ),
       db
-        .select(memberColumns)
+        .select(standingColumns)
         .from(members)
         .where(eq(members.name, columnOf(project, name, instances.member))),
     ]),
   );
   const [row] = rows;
   if (!row) return undefined;
-  return { row, profiles: inOrder(row.profiles, layers), online: memberRows[0]?.online ?? false };
+  const [member] = memberRows;
+  return {
+    row,
+    profiles: inOrder(row.profiles, layers),
+    online: member?.online ?? false,
+    blocked: member !== undefined && isBlocked(member),
+  };
 }
 
 export interface InstanceForChange extends LoadedInstance {

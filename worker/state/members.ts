@@ -2,6 +2,7 @@
 import { asc, eq, sql } from 'drizzle-orm';
 import { notFound } from '#protocol/errors.ts';
 import type { HostResources } from '#protocol/inventory.ts';
+import { BLOCKED_REASON } from '#worker/domain/member.ts';
 import { type Db, guardDb, type Write } from './db.ts';
 import { detachCommands, listDetachable } from './detach.ts';
 import type { Followup } from './followup.ts';
@@ -12,12 +13,6 @@ import { OFFLINE_WARNING, resolveStatement, warningStatement } from './warnings.
 
 export type MemberRow = typeof members.$inferSelect;
 export type NewMember = typeof members.$inferInsert;
-
-/** `statusReason` of a member whose agent is connected but too old to be given work: for the cluster it counts as offline. */
-export const BLOCKED_REASON = 'blocked: the agent is too old';
-
-export const isBlocked = (row: Pick<MemberRow, 'online' | 'statusReason'>): boolean =>
-  !row.online && row.statusReason === BLOCKED_REASON;
 
 export const memberUrl = (name: string): string => `/1.0/cluster/members/${encodeURIComponent(name)}`;
 
@@ -66,19 +61,23 @@ export async function recordHello(
     version: string;
     protocol: number;
     resources: HostResources;
+    /** Too old to be given work: it counts as offline, for a reason of its own. */
+    blocked?: boolean;
     /** It had other names before, for which something may have been written meanwhile. */
     wasRenamed?: boolean;
     now: string;
   },
 ): Promise<Followup> {
-  const { member, epoch, processId, version, protocol, resources, wasRenamed = false, now } = hello;
-  const wasAway = sql`exists (select 1 from members where name = ${member} and online = 0)`;
+  const { member, epoch, processId, version, protocol, resources, blocked = false, wasRenamed = false, now } = hello;
+  const standing = blocked ? { online: 0, reason: BLOCKED_REASON } : { online: 1, reason: '' };
+  const isNews = sql`(online <> ${standing.online} or status_reason <> ${standing.reason})`;
+  const changed = sql`exists (select 1 from members where name = ${member} and ${isNews})`;
   return await runPlan(db, { now }, (plan) => {
-    plan.event(memberUpdated(member, { status: 'online' }), wasAway);
+    plan.event(memberUpdated(member, { status: blocked ? 'blocked' : 'online' }), changed);
     plan.write(sql`update members set epoch = ${epoch}, process_id = ${processId}, agent_version = ${version},
       protocol = ${protocol}, resources = ${JSON.stringify(resources)}, architecture = ${resources.architecture},
-      status_changed_at = case when online = 0 then ${now} else status_changed_at end, status_reason = '', online = 1
-      where name = ${member}`);
+      status_changed_at = case when ${isNews} then ${now} else status_changed_at end,
+      status_reason = ${standing.reason}, online = ${standing.online} where name = ${member}`);
     for (const type of [OFFLINE_WARNING, REMOVED_WARNING]) plan.write(resolveStatement(type, member, now));
     if (!wasRenamed) return;
     for (const statement of adoptStatements()) plan.write(statement);
@@ -112,7 +111,7 @@ export async function setOffline(
       ),
     );
     plan.write(sql`update members set online = 0, status_reason = ${reason}, status_changed_at = ${since}
-      where name = ${member} and online = 1`);
+      where name = ${member} and (online = 1 or status_reason = ${BLOCKED_REASON})`);
     detachCommands(plan, member, detachable);
   });
 }

@@ -1,8 +1,8 @@
 /** What placement looks at, read in one round trip and at one moment. */
 import { and, count, eq, inArray, like, sql, sum } from 'drizzle-orm';
+import { isBlocked } from '#worker/domain/member.ts';
 import { type PlacementPolicy, placementPolicy } from '#worker/domain/placement-policy.ts';
 import { type Db, guardDb, type Write } from './db.ts';
-import { isBlocked } from './members.ts';
 import {
   commands,
   instancePlacements,

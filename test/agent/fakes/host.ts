@@ -26,6 +26,12 @@ export function createFakeHost(state: FakeHostState, journal: Journal = createMe
     networks: createFakeNetworks(state),
     images: createFakeImages(state),
     openStream: () => Promise.reject(unavailable('no link')),
+    release: {
+      exec: () => Promise.reject(new Error('no release in this test')),
+      dataDir: '/nonexistent',
+      fetchRelease: () => Promise.reject(new Error('no release in this test')),
+      restart: () => {},
+    },
     openContent: () => {
       throw unavailable('no link');
     },

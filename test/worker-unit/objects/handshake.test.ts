@@ -1,7 +1,7 @@
 import { generateKeyPairSync, sign } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { helloPayload } from '#protocol/frames.ts';
-import { PROTOCOL_VERSION } from '#protocol/version.ts';
+import { PROTOCOL_MINIMUM, PROTOCOL_VERSION } from '#protocol/version.ts';
 import { type Hello, judgeHello, type KnownMember } from '#worker/objects/handshake.ts';
 
 const keys = generateKeyPairSync('ed25519');
@@ -41,11 +41,11 @@ const judge = (frame: Hello, member: KnownMember | undefined = known) =>
 
 describe('judgeHello', () => {
   it('accepts the holder of the key with a newer epoch', async () => {
-    expect(await judge(hello())).toEqual({ ok: true });
+    expect(await judge(hello())).toEqual({ ok: true, blocked: false });
   });
 
   it('accepts the same process again', async () => {
-    expect(await judge(hello({ epoch: 4, processId: 'p4' }))).toEqual({ ok: true });
+    expect(await judge(hello({ epoch: 4, processId: 'p4' }))).toEqual({ ok: true, blocked: false });
   });
 
   it.each([
@@ -68,6 +68,14 @@ describe('judgeHello', () => {
     const verdict = await judgeHello(hello(), { member: 'host1', nonce }, undefined);
     expect(verdict).toMatchObject({ ok: false, retry: false });
     expect(verdict.ok ? '' : verdict.error.message).toContain('join it with a new token');
+  });
+
+  it.each([
+    ['the oldest protocol', PROTOCOL_MINIMUM, false],
+    ['a protocol older than that', PROTOCOL_MINIMUM - 1, true],
+    ['a protocol newer than its own', PROTOCOL_VERSION + 1, false],
+  ])('knows the member by its key whatever it speaks: with %s', async (_case, protocol, blocked) => {
+    expect(await judge(hello({ protocol }))).toEqual({ ok: true, blocked });
   });
 
   it('refuses a signature that was made for other fields', async () => {

@@ -17,6 +17,7 @@ import {
 import { checkMemberName, isFingerprint } from '#protocol/names.ts';
 import { verifyEd25519 } from '#worker/lib/ed25519.ts';
 import { bearerToken, verifySession } from '#worker/lib/session.ts';
+import { openRelease } from '#worker/services/agent-release.ts';
 import { openImagePart } from '#worker/services/image-content.ts';
 import { consumeJoinToken, planJoin } from '#worker/services/join.ts';
 import { exchangeForJoinToken } from '#worker/services/join-token.ts';
@@ -37,6 +38,7 @@ export function agentRoutes(app: App): void {
   app.get('/agent/stream/:id/peer', guarded(connectStream));
   app.post('/agent/stream/:id/outcome', guarded(connectStream));
   app.get('/agent/images/:fingerprint/:part', guarded(sendImagePart));
+  app.get('/agent/release/:sha256', guarded(sendRelease));
   app.post('/agent/join', guarded(join));
   app.post('/agent/join/plan', guarded(plan));
   app.post('/agent/join/token', guarded(exchange));
@@ -112,6 +114,14 @@ const exchange: Handler = async (c) => {
   // What the caller shows instead of its name is judged by the service: nothing else of it counts.
   const token = await exchangeForJoinToken({ ...ctx, principal }, request, peer?.fingerprint ?? null);
   return Response.json(token satisfies JoinToken);
+};
+
+const sendRelease: Handler = async (c) => {
+  await session(c);
+  const content = await openRelease(buildContext(c), c.req.param('sha256') ?? '');
+  return new Response(content.body, {
+    headers: { 'content-type': 'text/javascript', 'content-length': String(content.sizeBytes) },
+  });
 };
 
 const join: Handler = async (c) => {

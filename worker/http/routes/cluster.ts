@@ -9,6 +9,7 @@ import {
   ClusterMembersPost,
   ClusterPut,
 } from '#protocol/api/cluster.ts';
+import { upgradeMember } from '#worker/services/agent-release.ts';
 import { describeCluster, refuseClusterChange } from '#worker/services/cluster.ts';
 import { setMemberState } from '#worker/services/evacuate.ts';
 import { deleteMember } from '#worker/services/member-remove.ts';
@@ -117,6 +118,17 @@ function memberRoutes(app: App): void {
     app,
     { ...read, method: 'get', path: `${path}/state`, summary: 'A member’s load, memory and storage' },
     async ({ ctx, params }) => sync(await describeMemberState(ctx, params.name)),
+  );
+  route(
+    app,
+    {
+      ...write,
+      method: 'post',
+      path: `${path}/upgrade`,
+      summary: 'Upgrade a member’s agent to the release that this control plane offers',
+      answer: 'async',
+    },
+    async ({ ctx, params }) => async_(await upgradeMember(ctx, params.name)),
   );
   route(
     app,

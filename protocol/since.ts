@@ -1,0 +1,51 @@
+/**
+ * What an agent of some protocol version understands. The first version had the names below; whatever else there is came
+ * with a later one. An agent that is asked for something it does not know could only answer that the frame is bad, so the
+ * control plane does not ask, and says what to do instead.
+ */
+import type { CommandName } from './commands.ts';
+import type { ControlFrame } from './frames.ts';
+import type { QueryName } from './queries.ts';
+import { NAMES_PROTOCOL } from './version.ts';
+
+const FIRST_COMMANDS: readonly CommandName[] = [
+  'instance.create',
+  'instance.state',
+  'instance.update',
+  'instance.rename',
+  'instance.delete',
+  'instance.exec',
+  'image.inspect',
+  'image.delete',
+  'pool.create',
+  'pool.update',
+  'pool.delete',
+  'network.create',
+  'network.update',
+  'network.delete',
+];
+
+const FIRST_QUERIES: readonly QueryName[] = [
+  'instance.state',
+  'instance.log',
+  'pool.resources',
+  'network.state',
+  'network.leases',
+  'file.open',
+];
+
+/** The version that brought what is not listed above. */
+const SECOND = 2;
+
+/** The oldest protocol that has this command. */
+export const protocolOfCommand = (name: CommandName): number => (FIRST_COMMANDS.includes(name) ? 1 : SECOND);
+
+/** The oldest protocol that has this query. */
+export const protocolOfQuery = (name: QueryName): number => (FIRST_QUERIES.includes(name) ? 1 : SECOND);
+
+/** Whether an agent that speaks `protocol` can read the frame at all. */
+export function isKnownTo(protocol: number, frame: ControlFrame): boolean {
+  if (frame.type === 'command') return protocol >= protocolOfCommand(frame.name);
+  if (frame.type === 'query') return protocol >= protocolOfQuery(frame.name);
+  return frame.type !== 'names' || protocol >= NAMES_PROTOCOL;
+}
