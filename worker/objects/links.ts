@@ -107,6 +107,7 @@ export class Links extends DurableObject<Env> {
       if (fate !== 'send') continue;
       this.#orders.set(command.id, { member, order });
       this.#sockets.send(socket, { type: 'command', ...command });
+      this.#log.info('command.sent', { member, command: command.name, commandId: command.id, operationId });
     }
   }
 
@@ -311,6 +312,13 @@ export class Links extends DurableObject<Env> {
           const applied = await applyResult(this.#db, { member, id, outcome, now, ...known });
           this.#orders.delete(id);
           if (!applied.known) this.#log.warn('link.result.unknown', { member, commandId: id });
+          else
+            this.#log.info('command.answered', {
+              member,
+              commandId: id,
+              operationId: kept?.order.operationId,
+              ok: outcome.ok,
+            });
           await this.#follow(applied);
           this.#sockets.send(socket, { type: 'result-ack', id });
         });
