@@ -45,6 +45,8 @@ export interface Playground {
   client: Client;
   port: number;
   control: ControlProcess;
+  /** Starts the control plane again as it was. */
+  startControl(): Promise<ControlProcess>;
   /** The agent's program. */
   program: string;
   slots: Map<number, Slot>;
@@ -65,7 +67,7 @@ export async function startPlayground(options: PlaygroundOptions): Promise<Playg
     const loopback = `127.0.0.1:${options.port}`;
     const facing = `${controlAddressOf(net)}:${CONTROL_PORT}`;
     mkdirSync(path.join(run.dir, 'log'), { recursive: true });
-    const control = await options.report(`Database and control plane on https://${loopback}`, () =>
+    const startControl = () =>
       startControlProcess({
         dataDir: path.join(run.dir, 'control'),
         log: path.join(run.dir, 'log', 'control.log'),
@@ -74,14 +76,29 @@ export async function startPlayground(options: PlaygroundOptions): Promise<Playg
         trustFile: client.certificateFile,
         ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
         ...(options.replicas === undefined ? {} : { replicas: options.replicas }),
-      }),
-    );
+      });
+    const control = await options.report(`Database and control plane on https://${loopback}`, startControl);
     await connectClient(client, loopback, control.certificate);
-    return { run, net, client, port: options.port, control, program, slots: new Map() };
+    return { run, net, client, port: options.port, control, startControl, program, slots: new Map() };
   } catch (error) {
     await removeRun(run);
     throw error;
   }
+}
+
+/** SIGKILL for all of the control plane; it stays dead until `bootControl`. */
+export async function crashControl(playground: Playground): Promise<void> {
+  const { child } = playground.control;
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const gone = new Promise<void>((resolve) => {
+    child.once('exit', () => resolve());
+  });
+  child.kill('SIGKILL');
+  await gone;
+}
+
+export async function bootControl(playground: Playground): Promise<void> {
+  playground.control = await playground.startControl();
 }
 
 /** Removes everything: nothing of it is worth a clean shutdown. */
@@ -140,10 +157,11 @@ async function isOnline(playground: Playground, name: string): Promise<boolean> 
   return members.split('\n').some((line) => line.startsWith(`${name},`) && line.includes(',ONLINE,'));
 }
 
-export function startHostAgent(playground: Playground, number: number): void {
+/** `env` is added to the environment of this agent. */
+export function startHostAgent(playground: Playground, number: number, env: Record<string, string> = {}): void {
   const slot = getSlot(playground, number);
   if (slot.agent?.pid() !== undefined) return;
-  slot.agent = startAgent(slot.host, playground.program);
+  slot.agent = startAgent(slot.host, playground.program, env);
 }
 
 /** Ends the agent, and leaves it so. */

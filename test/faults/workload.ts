@@ -1,0 +1,131 @@
+/**
+ * What goes on while faults happen: launches, execs and deletions, several at a time. Remembers every operation that the control
+ * plane has acknowledged, and how it ended.
+ */
+import { lxc } from '#selfhost/playground/client.ts';
+import type { Random } from './random.ts';
+import type { World } from './world.ts';
+
+export type Fate = 'Success' | 'Failure' | 'Cancelled' | 'lost';
+
+export interface Tracked {
+  id: string;
+  what: 'launch' | 'stop' | 'delete';
+  instance: string;
+  /** Null while it is not known. */
+  fate: Fate | null;
+}
+
+export interface Workload {
+  operations: Tracked[];
+  /** Instances by what their operations said: true for there. Those of an unanswered request are absent. */
+  expected: Map<string, boolean>;
+  execs: { started: number; succeeded: number };
+  /** Starts nothing more; resolves when every acknowledged operation has ended or is lost. */
+  finish(): Promise<void>;
+}
+
+/** Stem of every name, by which leftovers are found. */
+export const STEM = 'flt';
+const LANES = 3;
+/** As many instances as the lanes let stand before they only delete. */
+const CROWD = 12;
+/** How long an operation may take from the end of the last fault on. */
+const SETTLE_MS = 120_000;
+const PAUSE_MS = 200;
+const TERMINAL = ['Success', 'Failure', 'Cancelled'];
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export function startWorkload(world: World, random: Random): Workload {
+  const operations: Tracked[] = [];
+  const expected = new Map<string, boolean>();
+  const execs = { started: 0, succeeded: 0 };
+  const busy = new Set<string>();
+  let counter = 0;
+  let finishingAt: number | null = null;
+
+  /** The operation's end, through whatever happens to the control plane meanwhile. */
+  async function follow(tracked: Tracked): Promise<Fate> {
+    for (;;) {
+      const answer = await world.api('GET', `/1.0/operations/${tracked.id}/wait?timeout=5`).catch(() => null);
+      if (answer?.status === 404) return 'lost';
+      const status = statusIn(answer?.body.metadata);
+      if (TERMINAL.includes(status)) return status as Fate;
+      if (finishingAt !== null && Date.now() - finishingAt > SETTLE_MS) return 'lost';
+      if (answer?.status !== 200) await pause(PAUSE_MS);
+    }
+  }
+
+  /** Null when the request was refused or not answered: then nobody was promised anything. */
+  async function run(what: Tracked['what'], instance: string, ask: [string, string, unknown?]): Promise<Fate | null> {
+    const answer = await world.api(...ask).catch(() => null);
+    const id = answer?.body.operation?.split('/').at(-1);
+    if (answer?.status !== 202 || !id) return null;
+    const tracked: Tracked = { id, what, instance, fate: null };
+    operations.push(tracked);
+    tracked.fate = await follow(tracked);
+    return tracked.fate;
+  }
+
+  async function launch(pool: string): Promise<void> {
+    counter += 1;
+    const name = `${STEM}-${counter}`;
+    busy.add(name);
+    const fate = await run('launch', name, [
+      'POST',
+      '/1.0/instances',
+      {
+        ...{ name, type: 'container', start: true, source: { type: 'image', alias: 'tiny' } },
+        devices: { root: { type: 'disk', path: '/', pool } },
+      },
+    ]);
+    if (fate === 'Success' || fate === 'Failure') expected.set(name, fate === 'Success');
+    busy.delete(name);
+  }
+
+  async function remove(name: string): Promise<void> {
+    busy.add(name);
+    await run('stop', name, ['PUT', `/1.0/instances/${name}/state`, { action: 'stop', force: true, timeout: -1 }]);
+    const fate = await run('delete', name, ['DELETE', `/1.0/instances/${name}`]);
+    if (fate === 'Success') expected.set(name, false);
+    // Neither answered nor ended: it may be there or not.
+    else if (fate === null) expected.delete(name);
+    busy.delete(name);
+  }
+
+  async function exec(name: string): Promise<void> {
+    execs.started += 1;
+    const ran = await lxc(world.playground.client, ['exec', name, '--', 'true'], { timeoutMs: 60_000 }).catch(
+      () => null,
+    );
+    if (ran?.code === 0) execs.succeeded += 1;
+  }
+
+  async function lane(own: Random): Promise<void> {
+    while (finishingAt === null) {
+      const there = [...expected].filter(([name, isThere]) => isThere && !busy.has(name)).map(([name]) => name);
+      const dice = own.next();
+      if (there.length > 0 && (there.length >= CROWD || dice < 0.3)) await remove(own.pick(there));
+      else if (there.length > 0 && dice < 0.55) await exec(own.pick(there));
+      else await launch(own.pick(['default', 'tank']));
+      await pause(own.between(0, PAUSE_MS));
+    }
+  }
+
+  const lanes = Array.from({ length: LANES }, () => lane(random.fork()));
+  return {
+    operations,
+    expected,
+    execs,
+    finish: async () => {
+      finishingAt ??= Date.now();
+      await Promise.all(lanes);
+    },
+  };
+}
+
+function statusIn(metadata: unknown): string {
+  if (typeof metadata !== 'object' || metadata === null || !('status' in metadata)) return '';
+  return String(metadata.status);
+}
