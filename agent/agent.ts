@@ -129,7 +129,10 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
     send: link.send,
     slots: SLOTS_PER_CORE * availableParallelism(),
     execute: (command, context) => execute(host, context, command),
-    onFinished: (command, outcome) => noteOutcome(reporter, command, outcome),
+    onFinished: (command, outcome) => {
+      noteOutcome(reporter, command, outcome);
+      if (command.name.startsWith('pool.')) figures.tell();
+    },
   });
   const queries = (frame: Extract<WorkFrame, { type: 'query' }>) =>
     answerQuery(host, frame.name, frame.params).then(

@@ -186,3 +186,64 @@ it('stops while it is trying, waiting or connected', async () => {
   await Promise.all([nowhere.stop(), connected.stop()]);
   expect(connected.session()).toBeNull();
 });
+
+describe('a refusal that says more', () => {
+  const refused = (more: object) => ({
+    type: 'refused',
+    error: { code: 'conflict', message: 'why' },
+    retry: true,
+    ...more,
+  });
+
+  it('gives a new name: it is kept, and the next hello is signed for it at once', async () => {
+    const kept: string[] = [];
+    const plane = await controlPlane((peer) => {
+      if (peer.request.url?.endsWith('host9')) return welcoming(peer);
+      peer.send(challenge);
+      peer.socket.once('message', () => peer.send(refused({ renamed: 'host9' })));
+    });
+    // The back-off would fail the test.
+    const link = startLink([plane.address], {}, { keepName: (name) => kept.push(name), backoff: () => 60_000 });
+    await link.whenUp(5_000);
+    expect(kept).toEqual(['host9']);
+    const hello = plane.peers[1]?.frames[0] ?? {};
+    expect(hello.member).toBe('host9');
+    const payload = helloPayload({ nonce, member: 'host9', epoch: 7, processId: String(hello.processId) });
+    expect(verify(null, payload, keys.publicKey, Buffer.from(String(hello.signature), 'base64'))).toBe(true);
+  });
+
+  it('gives a new name while the link is up', async () => {
+    const plane = await controlPlane(welcoming);
+    const link = startLink([plane.address], {}, { backoff: () => 60_000 });
+    await link.whenUp(5_000);
+    plane.peers[0]?.send(refused({ renamed: 'host9' }));
+    await eventually(() => expect(plane.peers[1]?.request.url).toBe('/agent/link?member=host9'));
+  });
+
+  it('gives a name that cannot be kept: the old one is used until it can', async () => {
+    let writable = false;
+    const keepName = () => {
+      if (!writable) throw new Error('read-only file system');
+    };
+    const plane = await controlPlane((peer) => {
+      if (peer.request.url?.endsWith('host9')) return welcoming(peer);
+      peer.send(refused({ renamed: 'host9' }));
+    });
+    const link = startLink([plane.address], {}, { keepName });
+    await eventually(() => expect(plane.peers.length).toBeGreaterThan(2));
+    expect(plane.peers.every(({ request }) => request.url?.endsWith('host1'))).toBe(true);
+    writable = true;
+    await link.whenUp(5_000);
+  });
+
+  it('tells that the member was removed: the link ends for good', async () => {
+    const onRemoved = vi.fn();
+    const plane = await controlPlane(welcoming);
+    const link = startLink([plane.address], { onRemoved });
+    await link.whenUp(5_000);
+    plane.peers[0]?.send(refused({ retry: false, removed: { cleanUp: true } }));
+    await eventually(() => expect(onRemoved).toHaveBeenCalledWith({ message: 'why', cleanUp: true }));
+    await link.stop();
+    expect(plane.peers).toHaveLength(1);
+  });
+});
