@@ -1,12 +1,14 @@
 /** The agent process: configuration, real drivers, signals. */
 import { existsSync } from 'node:fs';
-import { type Agent, type AgentDeps, startAgent } from './agent.ts';
+import { join } from 'node:path';
+import { type AgentDeps, startAgent } from './agent.ts';
 import { type AgentConfig, readConfig } from './config.ts';
 import { createImageStore } from './drivers/image/index.ts';
 import { createLxcDriver } from './drivers/instance/lxc.ts';
 import { createBridgeDriver } from './drivers/network/bridge.ts';
 import { createHostNames } from './drivers/network/host-names.ts';
 import { createStorageDriver } from './drivers/storage/index.ts';
+import type { FormingAgent } from './init/form.ts';
 import { startCaretaker } from './leave/caretaker.ts';
 import { removeState } from './leave/clean-up.ts';
 import {
@@ -21,6 +23,7 @@ import {
 } from './leave/membership.ts';
 import { createLog, type Log } from './log.ts';
 import { exec } from './system/exec.ts';
+import { runUnjoined } from './unjoined.ts';
 import { AGENT_VERSION } from './version.ts';
 
 /** What cannot be ended in order within this time is ended anyway; the journal survives it. */
@@ -41,8 +44,9 @@ export async function runAgent(configPath: string): Promise<void> {
   });
   for (;;) {
     const removal = findRemoval(configPath, process.env);
-    if (removal === null) await runMember(configPath, stopped);
-    else await runRemoved(configPath, removal, stopped);
+    if (removal !== null) await runRemoved(configPath, removal, stopped);
+    else if (existsSync(configPath)) await runMember(configPath, stopped);
+    else await waitForMembership(configPath, stopped);
   }
 }
 
@@ -74,10 +78,20 @@ function createAgentDeps(config: AgentConfig, configPath: string): AgentDeps {
   };
 }
 
-/** The agent of this host within another program, until it is stopped; `overrides` stand over the file. */
-export async function startAgentHere(configPath: string, overrides: Partial<AgentConfig>): Promise<Agent> {
-  const config = { ...readConfig(configPath, process.env), ...overrides };
-  return startAgent(createAgentDeps(config, configPath), config);
+/** Returns when the host has become a member: by its own command line, or by `lxd init` through the local socket. */
+async function waitForMembership(configPath: string, stopped: Promise<string>): Promise<void> {
+  const log = createLog('info');
+  const end = await runUnjoined({ log, openAgent: () => openOwnAgent(configPath) }, configPath, stopped);
+  if (end !== null) await exitBy(log, end, async () => {});
+}
+
+/** The agent of this host within this program, on a socket of its own, while a cluster is formed. */
+export async function openOwnAgent(configPath: string): Promise<FormingAgent> {
+  const config = readConfig(configPath, process.env);
+  const socketPath = join(config.runDir, 'forming.socket');
+  const quiet = { ...config, socketPaths: [socketPath], logLevel: 'warn' as const };
+  const agent = await startAgent(createAgentDeps(quiet, configPath), quiet);
+  return { socketPath, release: agent.stop, remove: agent.stop };
 }
 
 /** Ends the process: by a signal, or because the member was removed. */

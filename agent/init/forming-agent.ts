@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { failed } from '#protocol/errors.ts';
 import { readConfig } from '../config.ts';
-import { startAgentHere } from '../main.ts';
+import { openOwnAgent } from '../main.ts';
 import { exec } from '../system/exec.ts';
 import { createApi } from './api.ts';
 import type { FormingAgent } from './form.ts';
@@ -28,9 +28,7 @@ export async function openFormingAgent(configDir: string, { service, waiting }: 
     };
     return { socketPath, release: nothing, remove: service ? disable : nothing };
   }
-  const socketPath = join(config.runDir, 'forming.socket');
-  const agent = await startAgentHere(configPath, { socketPaths: [socketPath], logLevel: 'error' });
-  return { socketPath, release: agent.stop, remove: agent.stop };
+  return openOwnAgent(configPath);
 }
 
 /** True when an agent without a membership serves this host's API. */

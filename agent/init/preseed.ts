@@ -79,7 +79,12 @@ export function parsePreseed(source: string): Preseed {
   const document = parseDocument(indentCertificates(source), { prettyErrors: true });
   const [broken] = document.errors;
   if (broken !== undefined) throw badRequest(`Failed to parse the preseed: ${broken.message.split('\n')[0]}`, broken);
-  const parsed = Preseed.safeParse(document.toJS() ?? {});
+  return toPreseed(document.toJS() ?? {});
+}
+
+/** The document as JSON; refuses as `parsePreseed`. */
+export function toPreseed(input: unknown): Preseed {
+  const parsed = Preseed.safeParse(input);
   if (!parsed.success) throw badRequest(`Failed to parse the preseed: ${describe(parsed.error)}`, parsed.error);
   return parsed.data;
 }

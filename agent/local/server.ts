@@ -39,7 +39,11 @@ export interface LocalServer {
 }
 
 /** Listens on every path, mode 0660. A path that another live server uses is an error; a stale one is replaced. */
-export async function startLocalServer(deps: LocalDeps, paths: readonly string[], group: string): Promise<LocalServer> {
+export const startLocalServer = (deps: LocalDeps, paths: readonly string[], group: string): Promise<LocalServer> =>
+  serveOn(() => createApi(deps), paths, group);
+
+/** One server of `create` on each path; as `startLocalServer`. */
+export async function serveOn(create: () => Server, paths: readonly string[], group: string): Promise<LocalServer> {
   const gid = await findGroup(group);
   const servers: Server[] = [];
   const close = async () => {
@@ -48,7 +52,7 @@ export async function startLocalServer(deps: LocalDeps, paths: readonly string[]
   };
   try {
     for (const path of paths) {
-      const server = createApi(deps);
+      const server = create();
       await listen(server, path);
       servers.push(server);
       if (gid !== null) await chown(path, 0, gid);
