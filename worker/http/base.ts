@@ -16,8 +16,15 @@ export function createBase(createContext: ContextFactory): App {
   app.use(async (c, next) => {
     const requestId = crypto.randomUUID();
     c.set('requestId', requestId);
-    c.set('ctx', createContext(c.env, requestId, LOOKING.has(c.req.method)));
+    const { method, path } = c.req;
+    const looks = LOOKING.has(method);
+    const ctx = createContext(c.env, requestId, looks);
+    c.set('ctx', ctx);
+    const startedMs = Date.now();
     await next();
+    // What only looks is much and changes nothing. Queries are left out: they may carry secrets of streams.
+    const answered = { method, path, status: c.res.status, durationMs: Date.now() - startedMs };
+    ctx.log[looks ? 'debug' : 'info']('http.answered', answered);
     // An upgrade's answer belongs to the runtime: its headers are not ours to change.
     if (c.res.status !== 101 && !c.res.headers.has('x-content-type-options')) {
       c.header('x-content-type-options', 'nosniff');
