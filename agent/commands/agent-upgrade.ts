@@ -18,8 +18,7 @@ export async function upgradeAgent(
   const { release } = host;
   const { version, sha256 } = offer;
   if (sha256Of(ownPath()) === sha256) return { version, sha256 };
-  const pointer = readPointer(release.dataDir);
-  if (context.resumed && context.marks.has(INSTALLED) && pointer?.sha256 === sha256) {
+  if (context.marks.has(INSTALLED) && readPointer(release.dataDir)?.failed === sha256) {
     throw failed('The new agent could not start or did not reach the control plane: the old one runs on');
   }
   await installRelease(release, offer, context.signal);

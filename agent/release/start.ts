@@ -9,8 +9,14 @@ import { chooseRelease, failRelease } from './store.ts';
  */
 export async function handOver(configPath: string): Promise<void> {
   const dataDir = dataDirOf(configPath);
-  const release = dataDir === null ? null : chooseRelease(dataDir);
-  if (release === null || dataDir === null) return;
+  if (dataDir === null) return;
+  // One that cannot be loaded gives way to the one before it, and that to the base.
+  for (let release = chooseRelease(dataDir); release !== null; release = chooseRelease(dataDir)) {
+    await load(dataDir, release);
+  }
+}
+
+async function load(dataDir: string, release: string): Promise<void> {
   try {
     await import(pathToFileURL(release).href);
   } catch (error) {

@@ -7,7 +7,8 @@
  *     <dataDir>/agent/node_modules       a link to the base's packages with native parts
  *
  * Invariants. A new release is on trial until it has been welcomed by the control plane; one that twice did not get there is
- * never started again, and the base runs on. A base that was itself replaced meanwhile wins: somebody installed it later.
+ * not started again, and the one before it, a good release or the base, runs on. A base that was itself replaced meanwhile wins:
+ * somebody installed it later.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
@@ -19,12 +20,15 @@ import { writeWhole } from '../join/files.ts';
 /** The first start may have met a control plane that was away. */
 const TRIES = 2;
 
-const Pointer = z.object({
-  path: z.string(),
-  sha256: z.string(),
-  version: z.string(),
+const Release = z.object({ path: z.string(), sha256: z.string(), version: z.string() });
+
+const Pointer = Release.extend({
   state: z.enum(['trial', 'good', 'failed']),
   tries: z.number().int(),
+  /** The good release before it; null: the base. */
+  previous: Release.nullable(),
+  /** SHA-256 of the last one that did not work. */
+  failed: z.string().nullable(),
   /** SHA-256 of the installation that the release stands over. */
   base: z.string(),
 });
@@ -63,30 +67,33 @@ export function chooseRelease(dataDir: string, base: string = ownPath()): string
   }
   const isWhole = existsSync(pointer.path) && sha256Of(pointer.path) === pointer.sha256;
   if (!isWhole || (pointer.state === 'trial' && pointer.tries >= TRIES)) {
-    writePointer(dataDir, { ...pointer, state: 'failed' });
-    return null;
+    failRelease(dataDir);
+    return chooseRelease(dataDir, base);
   }
   if (pointer.state === 'trial') writePointer(dataDir, { ...pointer, tries: pointer.tries + 1 });
   return pointer.path;
 }
 
-/** The release could not even be loaded: the base takes over. */
+/** The release does not work here: the one before is the one to start. */
 export function failRelease(dataDir: string): void {
   const pointer = readPointer(dataDir);
-  if (pointer !== null) writePointer(dataDir, { ...pointer, state: 'failed' });
+  if (pointer === null) return;
+  const { base, previous, sha256: failed } = pointer;
+  if (previous === null) writePointer(dataDir, { ...pointer, state: 'failed', failed });
+  else writePointer(dataDir, { ...previous, state: 'good', tries: 0, previous: null, failed, base });
 }
 
 /** This program is on trial: it has not been welcomed yet. */
-export const isOnTrial = (dataDir: string): boolean => {
+export const isOnTrial = (dataDir: string, own: string = ownPath()): boolean => {
   const pointer = readPointer(dataDir);
-  return pointer !== null && pointer.path === ownPath() && pointer.state === 'trial';
+  return pointer !== null && pointer.path === own && pointer.state === 'trial';
 };
 
 /** This program has been welcomed: it stays. Older releases go. */
-export function confirmRelease(dataDir: string): void {
+export function confirmRelease(dataDir: string, own: string = ownPath()): void {
   const pointer = readPointer(dataDir);
-  if (pointer === null || pointer.path !== ownPath() || pointer.state !== 'trial') return;
-  writePointer(dataDir, { ...pointer, state: 'good' });
+  if (pointer === null || pointer.path !== own || pointer.state !== 'trial') return;
+  writePointer(dataDir, { ...pointer, state: 'good', previous: null });
   for (const name of readdirSync(folderOf(dataDir))) {
     if (name.endsWith('.mjs') && join(folderOf(dataDir), name) !== pointer.path) {
       rmSync(join(folderOf(dataDir), name), { force: true });
@@ -95,13 +102,18 @@ export function confirmRelease(dataDir: string): void {
 }
 
 /** Puts a verified release on trial, from the next start on. */
-export function pointTo(dataDir: string, release: { sha256: string; version: string }): void {
+export function pointTo(
+  dataDir: string,
+  { sha256, version }: { sha256: string; version: string },
+  own: string = ownPath(),
+): void {
   const current = readPointer(dataDir);
-  const own = ownPath();
   // A release that is followed by another stands over the same base as before.
-  const base = current !== null && current.path === own ? current.base : sha256Of(own);
-  const path = releasePath(dataDir, release.sha256);
-  writePointer(dataDir, { ...release, path, base, state: 'trial', tries: 0 });
+  const running = current !== null && current.path === own ? current : null;
+  const previous = running === null ? null : { path: own, sha256: running.sha256, version: running.version };
+  const base = running?.base ?? sha256Of(own);
+  const path = releasePath(dataDir, sha256);
+  writePointer(dataDir, { path, sha256, version, base, state: 'trial', tries: 0, previous, failed: null });
 }
 
 /** The folder for releases, from where the base's native packages are found. */

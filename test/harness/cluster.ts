@@ -51,6 +51,8 @@ export interface Cluster {
   port: number;
   /** `LXD_CONF` of the client that is its administrator. */
   lxdConf: string;
+  /** The program of the agents. */
+  program: string;
   /** What the control plane keeps: database, blobs, secrets. */
   controlDir: string;
   /** Runs the stock client; any exit code is an answer. */
@@ -162,6 +164,7 @@ function connect(info: Info): Cluster {
   return {
     port: info.port,
     lxdConf: info.conf,
+    program: info.program,
     controlDir: path.join(info.runDir, 'control'),
     lxc: (args, options) => lxc(client, args, options),
     lxcStream: (args) => stream(client, args),
