@@ -29,6 +29,8 @@ import { AGENT_VERSION } from './version.ts';
 /** What cannot be ended in order within this time is ended anyway; the journal survives it. */
 const STOP_LIMIT_MS = 1_500;
 
+/** Whoever removed the member by its own socket still gets the answer through it. */
+const LINGER_MS = 500;
 /** A join that was typed on the host is noticed so soon. */
 const REJOIN_MS = 500;
 
@@ -104,6 +106,7 @@ async function runMember(configPath: string, stopped: Promise<string>): Promise<
   if (typeof end === 'string') return exitBy(deps.log, end, agent.stop);
   deps.log.error('agent.removed', { member: config.member, reason: end.message });
   endMembership(configPath, config, end);
+  await new Promise((resolve) => setTimeout(resolve, LINGER_MS));
   await agent.stop();
   if (end.cleanUp) return leave(configPath, config, end.message, agent.cleanUp);
   say(`${end.message}. The instances on this host go on running.`);
