@@ -1,5 +1,7 @@
 /** Webhooks that launch: signed by the senders' own libraries, delivered without a certificate, carried out on real hosts. */
 import { createHmac, randomBytes } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type ApiAnswer, api } from './api.ts';
@@ -215,5 +217,52 @@ describe('kept events', () => {
     }[];
     expect(after.some(({ metadata }) => metadata.source === `/1.0/instances/${name}`)).toBe(true);
     expect(Math.min(...after.map(({ id }) => id))).toBeGreaterThan(last);
+  });
+});
+
+describe('a webhook for events', () => {
+  it('is told what happens, signed, and again when it was not there', async () => {
+    const got: { type: string; status: number; id: unknown }[] = [];
+    let status = 503;
+    let secret = '';
+    const server = createServer((request, response) => {
+      const chunks: Buffer[] = [];
+      request.on('data', (chunk: Buffer) => chunks.push(chunk));
+      request.on('end', () => {
+        const headers = request.headers as Record<string, string>;
+        const event = new Webhook(secret).verify(Buffer.concat(chunks).toString(), headers) as { type: string };
+        got.push({ type: event.type, status, id: headers['webhook-id'] });
+        response.writeHead(status).end();
+      });
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const hook = `chat-${tag}`;
+    try {
+      const body = { name: hook, url: `http://127.0.0.1:${port}/`, actions: ['instance-created'], allow_private: true };
+      ({ secret } = (await lxcJson('query', '-X', 'POST', '/1.0/webhooks', '-d', JSON.stringify(body))) as {
+        secret: string;
+      });
+      const { name } = newJob('told');
+      expect(await lxc('init', 'tiny', name)).toMatchObject({ code: 0 });
+      await waitFor('the first attempt', async () => got.length > 0 || undefined);
+      status = 204;
+      await waitFor('the second attempt', async () => got.length > 1 || undefined);
+      expect(got).toMatchObject([
+        { type: 'instance-created', status: 503 },
+        { type: 'instance-created', status: 204 },
+      ]);
+      expect(got[0]?.id).toBe(got[1]?.id);
+      await waitFor('the queue to know', async () => {
+        const sent = (await lxcJson('query', `/1.0/webhooks/${hook}/deliveries`)) as { status: string }[];
+        return sent[0]?.status === 'sent' || undefined;
+      });
+      const refused = await lxc('query', '-X', 'PATCH', `/1.0/webhooks/${hook}`, '-d', '{"allow_private":false}');
+      expect(refused.code).not.toBe(0);
+    } finally {
+      await lxc('query', '-X', 'DELETE', `/1.0/webhooks/${hook}`);
+      server.closeAllConnections();
+      server.close();
+    }
   });
 });
