@@ -78,6 +78,17 @@ describe('a moving instance', () => {
     if (response instanceof Response) await expect(response.text()).rejects.toThrow();
   });
 
+  it('ends when the source goes between two of its requests', async () => {
+    const source = { ...SOURCE };
+    const target = { ...TARGET };
+    const { content, peer } = openRelay({ source, target });
+    const received = (await content()).text().catch(() => 'broken');
+    await peer();
+    target.peerStands = false;
+    expect(await received).toBe('broken');
+    expect(await refusal(content())).toBe('Cluster member "host1" has given up');
+  });
+
   it('is broken for the target when the source breaks off in a part', async () => {
     const { content, peer, part } = openRelay();
     const received = (await content()).text().catch(() => 'broken');

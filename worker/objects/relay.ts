@@ -19,8 +19,9 @@ export class Relay {
   readonly #abort = new AbortController();
   #failure: AppError | null = null;
   #writable: WritableStream<Uint8Array> | null = null;
-  #isSourceThere = false;
   #isSending = false;
+  /** The target has all of it. */
+  #isOver = false;
   #wake: () => void = () => {};
   #targetCame = new Promise<void>((resolve) => {
     this.#wake = resolve;
@@ -58,21 +59,20 @@ export class Relay {
     const { readable, writable } = new IdentityTransformStream();
     this.#writable = writable;
     this.#wake();
-    void this.#watch(side, find, () => this.#isSourceThere);
+    void this.#watch(side, find);
     return new Response(readable);
   }
 
   async #awaitTarget(side: MoveSide, find: FindSide): Promise<void> {
-    this.#isSourceThere = true;
-    void this.#watch(side, find, () => this.#writable !== null);
+    void this.#watch(side, find);
     await this.#targetCame;
     if (this.#failure !== null) throw this.#failure;
   }
 
-  /** Until the two have met: the other side may have ended without ever coming here. */
-  async #watch(first: MoveSide, find: FindSide, hasMet: () => boolean): Promise<void> {
+  /** To the end: either side may go without ever coming here, or between two of its requests. */
+  async #watch(first: MoveSide, find: FindSide): Promise<void> {
     let side: MoveSide | null = first;
-    while (!hasMet() && this.#failure === null) {
+    while (!this.#isOver && this.#failure === null) {
       if (side === null || !side.peerStands) {
         this.fail(unavailable(`Cluster member "${first.peer}" has given up`));
         return;
@@ -90,7 +90,10 @@ export class Relay {
     try {
       const options = { preventClose: true, preventAbort: true, signal: this.#abort.signal };
       await request.body?.pipeTo(writable, options);
-      if (request.headers.has(LAST_PART_HEADER)) await writable.close();
+      if (request.headers.has(LAST_PART_HEADER)) {
+        await writable.close();
+        this.#isOver = true;
+      }
     } catch (error) {
       await Promise.race([aborted(this.#abort.signal), new Promise((done) => setTimeout(done, REASON_LIMIT_MS))]);
       this.fail(error instanceof AppError ? error : unavailable('The transfer broke off', error));
