@@ -7,14 +7,13 @@ import type { FormingAgent } from './init/form.ts';
 import { readStaged, writeStaged } from './init/staged.ts';
 import { createHostReader } from './inventory/host.ts';
 import { ensureServerPair } from './join/server-pair.ts';
+import { chooseSocketPaths, lxdDir } from './join/sockets.ts';
 import { serveOn } from './local/server.ts';
 import { createUnjoinedApi } from './local/unjoined.ts';
 import { enterCluster } from './local/unjoined-enter.ts';
 import type { Log } from './log.ts';
 import { exec } from './system/exec.ts';
 
-/** Where stock clients look when nobody tells them, and where `lxd init` reads the server's certificate. */
-const LXD_DIR = process.env.LXD_DIR ?? '/var/lib/lxd';
 const BOOTSTRAP_FILE = '/var/lib/longshore-control/bootstrap.token';
 const LOOK_MS = 500;
 
@@ -34,11 +33,9 @@ export async function runUnjoined(
   const dataDir = process.env.LONGSHORE_DATA_DIR ?? DEFAULT_DATA_DIR;
   const configDir = dirname(configPath);
   const readResources = createHostReader({ exec, managedNetworks: () => new Set() });
-  const socketPaths = [
-    join(process.env.LONGSHORE_RUN_DIR ?? DEFAULT_RUN_DIR, 'unix.socket'),
-    join(LXD_DIR, 'unix.socket'),
-  ];
-  await ensureServerPair(exec, LXD_DIR, hostname());
+  const runDir = process.env.LONGSHORE_RUN_DIR ?? DEFAULT_RUN_DIR;
+  const socketPaths = (await chooseSocketPaths(configPath, runDir)) ?? [join(runDir, 'unix.socket')];
+  await ensureServerPair(exec, lxdDir(), hostname()).catch((err) => log.warn('unjoined.pair.failed', { err }));
   const host = {
     exec,
     readResources,
@@ -58,7 +55,7 @@ export async function runUnjoined(
     launcher: process.env.LONGSHORE_LAUNCHER ?? '/usr/local/bin/longshore',
     service: false,
     bootstrapFiles: [join(configDir, 'bootstrap.token'), BOOTSTRAP_FILE],
-    identityDir: LXD_DIR,
+    identityDir: lxdDir(),
   };
   const api = createUnjoinedApi({
     log,

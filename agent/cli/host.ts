@@ -1,10 +1,12 @@
 /** What `join` and `init` share: where things are kept, and what a join works with on a real host. */
 import { existsSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { DEFAULT_CONFIG_PATH } from '../config.ts';
+import { DEFAULT_CONFIG_PATH, DEFAULT_RUN_DIR } from '../config.ts';
 import { createHostReader } from '../inventory/host.ts';
+import { joinPaths } from '../join/files.ts';
 import type { JoinDeps, JoinOptions } from '../join/join.ts';
 import { type MemberConfig, parseMemberFlag, type Question } from '../join/member-config.ts';
+import { chooseSocketPaths } from '../join/sockets.ts';
 import type { Terminal } from '../prompt/terminal.ts';
 import { exec } from '../system/exec.ts';
 
@@ -32,17 +34,24 @@ interface HostArgs {
 }
 
 /** The part of a join's options that says where on this host. */
-export const readPlaces = (args: HostArgs): Pick<JoinOptions, 'configDir' | 'settings' | 'launcher' | 'service'> => ({
-  configDir: args['config-dir'],
-  settings: {
-    ...(args['data-dir'] === undefined ? {} : { dataDir: args['data-dir'] }),
-    ...(args['run-dir'] === undefined ? {} : { runDir: args['run-dir'] }),
-    ...(args['log-dir'] === undefined ? {} : { logDir: args['log-dir'] }),
-    ...(args.socket === undefined ? {} : { socketPaths: args.socket.split(',') }),
-  },
-  launcher: process.env.LONGSHORE_LAUNCHER ?? '/usr/local/bin/longshore',
-  service: args.service,
-});
+export async function readPlaces(
+  args: HostArgs,
+): Promise<Pick<JoinOptions, 'configDir' | 'settings' | 'launcher' | 'service'>> {
+  const configDir = args['config-dir'];
+  const runDir = args['run-dir'] ?? DEFAULT_RUN_DIR;
+  const socketPaths = args.socket?.split(',') ?? (await chooseSocketPaths(joinPaths(configDir).config, runDir));
+  return {
+    configDir,
+    settings: {
+      ...(args['data-dir'] === undefined ? {} : { dataDir: args['data-dir'] }),
+      ...(args['run-dir'] === undefined ? {} : { runDir: args['run-dir'] }),
+      ...(args['log-dir'] === undefined ? {} : { logDir: args['log-dir'] }),
+      ...(socketPaths === undefined ? {} : { socketPaths }),
+    },
+    launcher: process.env.LONGSHORE_LAUNCHER ?? '/usr/local/bin/longshore',
+    service: args.service,
+  };
+}
 
 /** `--storage pool:key=value` and `--network name:key=value`, each as often as needed. */
 export function readMemberFlags(rawArgs: readonly string[]): MemberConfig {

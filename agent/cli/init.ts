@@ -54,7 +54,7 @@ export const init = defineCommand({
       const modes = [args.auto, args.minimal, args.preseed, args.dump].filter(Boolean).length;
       if (args.dump && modes > 1) throw badRequest("Can't use --dump with other flags");
       if (args.preseed && modes > 1) throw badRequest("Can't use --auto and --preseed together");
-      const host = openHost(readPlaces(args));
+      const host = openHost(await readPlaces(args));
       if (args.dump) {
         if (host.api === null) throw badRequest('This host is not a member of a cluster: nothing to dump');
         process.stdout.write(renderPreseed(await dumpPreseed(host.api)));
@@ -82,14 +82,14 @@ interface Flags {
 }
 
 interface HostHere {
-  places: ReturnType<typeof readPlaces>;
+  places: Awaited<ReturnType<typeof readPlaces>>;
   dataDir: string;
   socketPaths: string[];
   /** The cluster's API, when this host is a member. */
   api: Api | null;
 }
 
-function openHost(places: ReturnType<typeof readPlaces>): HostHere {
+function openHost(places: Awaited<ReturnType<typeof readPlaces>>): HostHere {
   const { config: configPath } = joinPaths(places.configDir);
   if (findJoinedMember(configPath) !== null) {
     const config = readConfig(configPath, process.env);

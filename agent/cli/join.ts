@@ -30,7 +30,7 @@ export const join = defineCommand({
   },
   run: ({ args, rawArgs }) =>
     reporting(async () => {
-      const places = readPlaces(args);
+      const places = await readPlaces(args);
       const given = readMemberFlags(rawArgs);
       if (args.preseed) {
         const preseed = parsePreseed(readFileSync(0, 'utf8'));
