@@ -34,14 +34,14 @@ interface ApiInstance {
   location: string;
 }
 
-async function listInstances({ api }: World): Promise<ApiInstance[]> {
+export async function listInstances({ api }: World): Promise<ApiInstance[]> {
   const { status, body } = await api('GET', '/1.0/instances?recursion=1');
   if (status !== 200 || !Array.isArray(body.metadata)) throw new Error(`Listing instances answered ${status}`);
   return (body.metadata as ApiInstance[]).filter(({ name }) => name.startsWith(`${STEM}-`));
 }
 
 /** Container directories on the host: what it has, whatever anybody thinks. */
-async function namesOn({ playground }: World, host: number): Promise<string[]> {
+export async function namesOn({ playground }: World, host: number): Promise<string[]> {
   const { stdout } = await execInHost(getHost(playground, host), ['ls', '/var/lib/longshore/containers']);
   return stdout.split('\n').filter((name) => name.startsWith(`${STEM}-`));
 }

@@ -3,10 +3,9 @@
  * plane has acknowledged, and how it ended.
  */
 import { lxc } from '#selfhost/playground/client.ts';
+import { ask, type Fate, follow, launchBody } from './operations.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
-
-export type Fate = 'Success' | 'Failure' | 'Cancelled' | 'lost';
 
 export interface Tracked {
   id: string;
@@ -33,7 +32,6 @@ const CROWD = 12;
 /** How long an operation may take from the end of the last fault on. */
 const SETTLE_MS = 120_000;
 const PAUSE_MS = 200;
-const TERMINAL = ['Success', 'Failure', 'Cancelled'];
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -45,26 +43,19 @@ export function startWorkload(world: World, random: Random): Workload {
   let counter = 0;
   let finishingAt: number | null = null;
 
-  /** The operation's end, through whatever happens to the control plane meanwhile. */
-  async function follow(tracked: Tracked): Promise<Fate> {
-    for (;;) {
-      const answer = await world.api('GET', `/1.0/operations/${tracked.id}/wait?timeout=5`).catch(() => null);
-      if (answer?.status === 404) return 'lost';
-      const status = statusIn(answer?.body.metadata);
-      if (TERMINAL.includes(status)) return status as Fate;
-      if (finishingAt !== null && Date.now() - finishingAt > SETTLE_MS) return 'lost';
-      if (answer?.status !== 200) await pause(PAUSE_MS);
-    }
-  }
+  const isTooLate = () => finishingAt !== null && Date.now() - finishingAt > SETTLE_MS;
 
   /** Null when the request was refused or not answered: then nobody was promised anything. */
-  async function run(what: Tracked['what'], instance: string, ask: [string, string, unknown?]): Promise<Fate | null> {
-    const answer = await world.api(...ask).catch(() => null);
-    const id = answer?.body.operation?.split('/').at(-1);
-    if (answer?.status !== 202 || !id) return null;
+  async function run(
+    what: Tracked['what'],
+    instance: string,
+    request: [string, string, unknown?],
+  ): Promise<Fate | null> {
+    const id = await ask(world, ...request);
+    if (id === null) return null;
     const tracked: Tracked = { id, what, instance, fate: null };
     operations.push(tracked);
-    tracked.fate = await follow(tracked);
+    tracked.fate = await follow(world, id, isTooLate);
     return tracked.fate;
   }
 
@@ -72,14 +63,7 @@ export function startWorkload(world: World, random: Random): Workload {
     counter += 1;
     const name = `${STEM}-${counter}`;
     busy.add(name);
-    const fate = await run('launch', name, [
-      'POST',
-      '/1.0/instances',
-      {
-        ...{ name, type: 'container', start: true, source: { type: 'image', alias: 'tiny' } },
-        devices: { root: { type: 'disk', path: '/', pool } },
-      },
-    ]);
+    const fate = await run('launch', name, ['POST', '/1.0/instances', launchBody(name, pool)]);
     if (fate === 'Success' || fate === 'Failure') expected.set(name, fate === 'Success');
     busy.delete(name);
   }
@@ -123,9 +107,4 @@ export function startWorkload(world: World, random: Random): Workload {
       await Promise.all(lanes);
     },
   };
-}
-
-function statusIn(metadata: unknown): string {
-  if (typeof metadata !== 'object' || metadata === null || !('status' in metadata)) return '';
-  return String(metadata.status);
 }
