@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { failed } from '#protocol/errors.ts';
 import type { Exec } from '../../system/exec.ts';
-import { commandLine, sendSignal, waitUntil } from '../../system/proc.ts';
+import { commandLine, readProc, sendSignal, waitUntil, zombieStatus } from '../../system/proc.ts';
 import type { BridgeConfig } from './config.ts';
 import type { NetworkPaths } from './store.ts';
 import { hostRange } from './subnet.ts';
@@ -85,7 +85,8 @@ export function findDnsmasq(paths: { pidFile: string }): { pid: number; args: st
 export async function stopDnsmasq(paths: { pidFile: string }): Promise<void> {
   const running = findDnsmasq(paths);
   if (running !== null) {
-    const isGone = () => commandLine(running.pid) === null;
+    // A process loses its arguments before its sockets, and the next one needs their addresses.
+    const isGone = () => readProc(running.pid, 'stat') === null || zombieStatus(running.pid) !== null;
     sendSignal(running.pid, SIGTERM);
     if (!(await waitUntil(isGone, { timeoutMs: STOP_TIMEOUT_MS }))) {
       sendSignal(running.pid, SIGKILL);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { readBridgeConfig } from '#agent/drivers/network/config.ts';
-import { withNameServer, withoutNameServer } from '#agent/drivers/network/host-names.ts';
+import { upstreamServers, withNameServer, withoutNameServer } from '#agent/drivers/network/host-names.ts';
 import { entriesBeside, hostsText, nameEntries } from '#agent/drivers/network/names.ts';
 import type { Reservation } from '#agent/drivers/network/store.ts';
 
@@ -89,6 +89,11 @@ describe('resolv.conf', () => {
     expect(edited.split('\n').slice(1)).toEqual(['nameserver 127.0.0.55', ...before.split('\n')]);
     expect(withNameServer(edited)).toBe(edited);
     expect(withoutNameServer(edited)).toBe(before);
+  });
+
+  it('leaves our server only the others to ask, never itself', () => {
+    expect(upstreamServers(withNameServer(`${before} nameserver 127.0.0.55\n`))).toBe('nameserver 192.0.2.53\n');
+    expect(upstreamServers(withNameServer(''))).toBe('');
   });
 
   it('names it first again where others were put before it', () => {
