@@ -67,7 +67,12 @@ async function send(ctx: SendContext, { row, webhook, event }: Due): Promise<voi
   const { accepted, result } = await attempt(ctx, webhook, event);
   if (accepted) return await settleDue(ctx.db, claimed, { status: 'sent', lastResult: result });
   const delayMs = retryDelayMs(claimed.attempts, Math.random());
-  ctx.log.warn('webhook.send.failed', { webhook: webhook.name, event: event.seq, attempts: claimed.attempts, result });
+  ctx.log.warn('webhook.send.failed', {
+    webhook: webhook.name,
+    eventId: event.seq,
+    attempts: claimed.attempts,
+    result,
+  });
   await settleDue(
     ctx.db,
     claimed,
