@@ -91,7 +91,10 @@ export const InstanceUndo = z.object({
 export type InstanceUndo = z.infer<typeof InstanceUndo>;
 
 export const COMMANDS = {
-  /** Makes the instance: root volume (cloned from the image, or empty), config, NICs; starts it when asked. */
+  /**
+   * Makes the instance: root volume (cloned from the image, or empty), config, NICs; starts it when asked. A copy has no image
+   * but `copyOf`, an instance of the same host and pool, or `from`: the member that sends it by the stream `streamId`.
+   */
   'instance.create': {
     params: z.object({
       spec: InstanceSpec,
@@ -99,6 +102,9 @@ export const COMMANDS = {
       pool: PoolSpec,
       networks: z.array(NetworkSpec),
       start: z.boolean(),
+      copyOf: InstanceRef.optional(),
+      streamId: z.string().optional(),
+      from: z.string().optional(),
     }),
     result: InstanceOutcome,
   },
@@ -139,6 +145,8 @@ export const COMMANDS = {
       streamId: z.string(),
       to: z.string(),
       stop: z.object({ timeoutSeconds: z.number().int() }).nullable(),
+      /** It is copied, not moved: it may run. */
+      copy: z.boolean().optional(),
       /** The key of the operation's metadata that progress is told in. */
       progress: z.enum(['fs_progress', 'evacuation_progress']),
     }),
@@ -194,7 +202,8 @@ export const COMMANDS = {
   /** Drops the image's unpacked and downloaded copies on the member. */
   'image.delete': { params: z.object({ fingerprint: z.string() }), result: Empty },
   'pool.create': { params: z.object({ pool: PoolSpec }), result: z.object({ config: ConfigMap }) },
-  'pool.update': { params: z.object({ pool: PoolSpec }), result: Empty },
+  /** `sizeBefore` is for the control plane itself, when the member refuses a new `size`; null: it had none. */
+  'pool.update': { params: z.object({ pool: PoolSpec, sizeBefore: z.string().nullable().optional() }), result: Empty },
   'pool.delete': { params: z.object({ pool: PoolSpec }), result: Empty },
   /** Makes an empty custom volume with its limit. */
   'volume.create': { params: z.object({ pool: PoolSpec, volume: VolumeSpec }), result: Empty },

@@ -1,6 +1,7 @@
 /** `pool.create`, `pool.update`, `pool.delete`. */
 import type { CommandParams, CommandResult } from '#protocol/commands.ts';
 import { badRequest } from '#protocol/errors.ts';
+import { parseSizeBytes } from '#protocol/units.ts';
 import type { CommandContext, Host } from './host.ts';
 
 /** Makes or adopts the pool; answers the member's keys. A failed one is no pool of this host. */
@@ -17,7 +18,7 @@ export async function createPool(
   return { config: decided };
 }
 
-/** Takes over new keys. */
+/** Takes over new keys; a larger size makes the pool larger. Throws the driver's refusal, and then keeps the old keys. */
 export async function updatePool(
   host: Host,
   _context: CommandContext,
@@ -25,6 +26,10 @@ export async function updatePool(
 ): Promise<CommandResult<'pool.update'>> {
   const known = host.journal.pools.find(pool.name);
   const effective = { ...pool, config: { ...memberKeys(known?.config ?? {}), ...pool.config } };
+  const sizeBytes = parseSizeBytes(effective.config.size ?? '');
+  if (known !== undefined && sizeBytes !== null && sizeBytes !== parseSizeBytes(known.config.size ?? '')) {
+    await (await host.pools.open(pool.name)).growPool(sizeBytes);
+  }
   host.journal.pools.put(effective);
   host.pools.replace(effective);
   return {};

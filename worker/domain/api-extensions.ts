@@ -21,6 +21,8 @@ export const API_EXTENSIONS: readonly string[] = [
   'image_create_aliases',
   'entity_description',
   'storage_volatile_initial_source',
+  'storage_api_volume_rename',
+  'storage_volume_state',
   'resources',
   'resources_v2',
   'network_leases',

@@ -1,5 +1,6 @@
 /** Storage pools: what they are, changing and removing them, and how full they are. Creation is in `storage-pool-create.ts`. */
 import { badRequest, notFound, unavailable } from '#protocol/errors.ts';
+import { parseSizeBytes } from '#protocol/units.ts';
 import type { Config } from '#worker/domain/config.ts';
 import { checkPoolConfig, isPoolMemberKey, POOL_FIXED_KEYS, splitPoolConfig } from '#worker/domain/pool-config.ts';
 import { listMembers } from '#worker/state/members.ts';
@@ -120,7 +121,7 @@ export async function changePool(
   const commands = told.map((row) => ({
     member: row.member,
     name: 'pool.update' as const,
-    params: { pool: toPoolSpec(changed, row.config) },
+    params: { pool: toPoolSpec(changed, row.config), ...sizeChange(part, config) },
   }));
   await runOnMembers(ctx, {
     description: 'Updating storage pool',
@@ -131,6 +132,11 @@ export async function changePool(
     ...byPresence(commands, members),
     announcement: lifecycle(ctx, 'storage-pool-updated', `/1.0/storage-pools/${name}`, 'default'),
   });
+}
+
+/** What a refused new size goes back to. */
+function sizeChange(part: PoolMemberRow | null, config: Config): { sizeBefore?: string | null } {
+  return part === null || part.config.size === config.size ? {} : { sizeBefore: part.config.size ?? null };
 }
 
 function clusterKeys(wanted: Config): Config {
@@ -147,7 +153,13 @@ function memberKeys(pool: PoolWithMembers, part: PoolMemberRow, wanted: Config):
   if (part.status !== 'Created') return member;
   const moved = POOL_FIXED_KEYS.find((key) => member[key] !== undefined && member[key] !== part.config[key]);
   if (moved !== undefined) throw badRequest(`Pool ${moved} cannot be changed when not in pending state`);
-  const kept = Object.entries(part.config).filter(([key]) => POOL_FIXED_KEYS.includes(key));
+  const { size } = part.config;
+  if (member.size !== undefined && (parseSizeBytes(member.size) ?? 0) < (parseSizeBytes(size ?? '') ?? 0)) {
+    throw badRequest('The storage pool cannot be made smaller');
+  }
+  // A size that is left out stays as well: the pool has one.
+  const fixed = member.size === undefined ? [...POOL_FIXED_KEYS, 'size'] : POOL_FIXED_KEYS;
+  const kept = Object.entries(part.config).filter(([key]) => fixed.includes(key));
   return { ...member, ...Object.fromEntries(kept) };
 }
 

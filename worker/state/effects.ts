@@ -48,8 +48,13 @@ export const EFFECTS: Effects = {
   'pool.update': {
     ok: (plan, { id, params, member, operationId }) =>
       resourceUpdated(plan, 'pool', { name: params.pool.name, member, operationId, commandId: id }, { config: {} }),
-    failed: (plan, { id, params, member, operationId }, { message }) =>
-      resourceUpdated(plan, 'pool', { name: params.pool.name, member, operationId, commandId: id }, { message }),
+    failed(plan, { id, params, member, operationId }, { message }) {
+      resourceUpdated(plan, 'pool', { name: params.pool.name, member, operationId, commandId: id }, { message });
+      if (params.sizeBefore === undefined) return;
+      plan.write(sql`update storage_pool_members
+        set config = json_patch(config, ${JSON.stringify({ size: params.sizeBefore })})
+        where pool = ${params.pool.name} and member = ${member} and ${plan.guard}`);
+    },
   },
   'pool.delete': {
     ok: (plan, { id, params, member, operationId }) =>

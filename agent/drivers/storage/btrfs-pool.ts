@@ -5,7 +5,7 @@ import type { PoolSpec } from '#protocol/commands.ts';
 import { badRequest, conflict, failed } from '#protocol/errors.ts';
 import { findPathKind, readFileSystemUsage } from '../../system/fs.ts';
 import { findMount } from '../../system/mounts.ts';
-import { createPoolDisk, effectiveConfig, findContent, readDiskSize } from './disk-source.ts';
+import { createPoolDisk, effectiveConfig, findContent, growPoolDisk, NOT_A_LOOP, readDiskSize } from './disk-source.ts';
 import type { PoolLayout, StorageDeps } from './layout.ts';
 import { claim, disclaim, isClaimed, mountRoot, type RootedPool, unmountRoot } from './rooted-pool.ts';
 
@@ -129,6 +129,13 @@ export function createBtrfsPool(deps: StorageDeps, pool: PoolSpec, layout: PoolL
         throw failed(`Failed mounting storage pool "${pool.name}"`, error);
       });
       if (!(await isClaimed(layout.mount, pool.name))) throw conflict(`${layout.mount} holds another storage pool`);
+    },
+    async grow(sizeBytes) {
+      if ((await readSource(pool, layout)).kind !== 'loop') throw badRequest(NOT_A_LOOP);
+      await growPoolDisk(layout.disk, sizeBytes);
+      const device = (await findMount(layout.mount))?.source ?? '';
+      await exec('losetup', ['--set-capacity', device]);
+      await exec('btrfs', ['filesystem', 'resize', 'max', layout.mount]);
     },
     async delete() {
       if (await isOpen()) await disclaim(layout.mount);

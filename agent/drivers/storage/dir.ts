@@ -5,7 +5,7 @@ import type { PoolSpec } from '#protocol/commands.ts';
 import { badRequest } from '#protocol/errors.ts';
 import { findPathKind } from '../../system/fs.ts';
 import { findMount } from '../../system/mounts.ts';
-import { effectiveConfig } from './disk-source.ts';
+import { effectiveConfig, NOT_A_LOOP } from './disk-source.ts';
 import type { StorageDriver } from './driver.ts';
 import { createLayout, makePassage, type PoolLayout, type StorageDeps } from './layout.ts';
 import { carryOutput, feedInput } from './pipes.ts';
@@ -48,6 +48,9 @@ function createDirPool(deps: StorageDeps, pool: PoolSpec, layout: PoolLayout): R
     async open() {
       if (!(await isClaimed(source, pool.name))) throw badRequest(`Source path "${source}" is not the storage pool's`);
       await mount();
+    },
+    async grow() {
+      throw badRequest(NOT_A_LOOP);
     },
     async delete() {
       if (!inPlace) await unmountRoot(deps.exec, layout);

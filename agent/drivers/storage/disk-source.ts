@@ -1,6 +1,6 @@
 /** The disk below a pool: a file made for it, or what the administrator named. */
 
-import { stat } from 'node:fs/promises';
+import { stat, truncate } from 'node:fs/promises';
 import type { PoolSpec } from '#protocol/commands.ts';
 import { badRequest } from '#protocol/errors.ts';
 import { parseSizeBytes } from '#protocol/units.ts';
@@ -42,6 +42,16 @@ export async function requireBlank(exec: Exec, path: string): Promise<void> {
 export async function createPoolDisk(deps: StorageDeps, pool: PoolSpec, path: string): Promise<void> {
   await createSparseFile(path, await choosePoolSizeBytes(deps, pool));
 }
+
+/** The file is at least as large afterwards. Throws `bad_request` when it would have to shrink. */
+export async function growPoolDisk(path: string, sizeBytes: number): Promise<void> {
+  const { size } = await stat(path);
+  if (sizeBytes < size) throw badRequest('The storage pool cannot be made smaller');
+  if (sizeBytes > size) await truncate(path, sizeBytes);
+}
+
+/** LXD's refusal of a new size for a pool that is not on a file of its own. */
+export const NOT_A_LOOP = 'Cannot resize non-loopback pools';
 
 /** The `size` key of a pool on the file `path`. */
 export const readDiskSize = async (path: string) => formatSize((await stat(path)).size);

@@ -39,6 +39,8 @@ export interface VolumeTransfer {
   send(name: string, carry: Carry): Promise<void>;
   /** Makes the volume out of such a stream, mounted, and answers its path; whole or not at all. Throws `conflict`. */
   receive(name: string, content: Readable): Promise<string>;
+  /** Makes `newName` like the volume `name` of this pool is now, mounted, and answers its path; whole or not at all. */
+  copy(name: string, newName: string): Promise<string>;
 }
 
 /** Volumes of their own, which instances mount as disks. Safe to repeat like every verb. */
@@ -69,6 +71,11 @@ export interface StorageDriver {
   createPool(): Promise<Record<string, string>>;
   /** Mounts an existing pool, after a boot. */
   openPool(): Promise<void>;
+  /**
+   * Makes the file below the pool larger, and the pool with it (on zfs-fuse from its next import). Repeating it is fine.
+   * Throws `bad_request` for a smaller size, and for a pool that is not on a file of its own.
+   */
+  growPool(sizeBytes: number): Promise<void>;
   /** Removes what `createPool` made (not an adopted source's other content). */
   deletePool(): Promise<void>;
   capabilities(): Promise<StorageCapabilities>;

@@ -17,6 +17,8 @@ export interface RootedPool {
   open(): Promise<void>;
   /** The root is at its place: mounted where it has to be, with its marker. */
   isOpen(): Promise<boolean>;
+  /** As the driver's `growPool`; the pool is open. */
+  grow(sizeBytes: number): Promise<void>;
   /** Unmounts and removes what `create` made; the volumes are gone already. */
   delete(): Promise<void>;
 }

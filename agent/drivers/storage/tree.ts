@@ -136,6 +136,14 @@ export function createTreeDriver(
     return path;
   }
 
+  async function copyVolume(name: string, newName: string): Promise<string> {
+    const [from, to] = [await requireVolume(name), layout.instance(newName)];
+    if (await exists(to)) throw conflict(`Storage volume "${newName}" already exists`);
+    await writeFile(originPath(newName), NO_IMAGE, { mode: 0o600 });
+    await build(to, (temporary) => trees.copy(from, temporary));
+    return to;
+  }
+
   async function makeDirectories(): Promise<void> {
     for (const path of [layout.containers, layout.images, layout.custom]) await makePassage(path);
     await mkdir(layout.origins, { recursive: true, mode: 0o700 });
@@ -162,6 +170,7 @@ export function createTreeDriver(
           await trees.send(path, hidden(path, 'send'), carry);
         }),
       receive: (name, content) => lock.run(`instance:${checkVolume(name)}`, () => receiveVolume(name, content)),
+      copy: (name, newName) => lock.run(`instance:${checkVolume(newName)}`, () => copyVolume(name, newName)),
     },
     createPool: () =>
       lock.run('pool', async () => {
@@ -174,6 +183,11 @@ export function createTreeDriver(
         await rooted.open();
         await makeDirectories();
         await sweep();
+      }),
+    growPool: (sizeBytes) =>
+      lock.run('pool', async () => {
+        if (!(await rooted.isOpen())) throw failed(`Storage pool "${pool.name}" is not mounted`);
+        await rooted.grow(sizeBytes);
       }),
     deletePool: () =>
       lock.run('pool', async () => {

@@ -9,7 +9,14 @@ import { dirname, join } from 'node:path';
 import type { PoolSpec } from '#protocol/commands.ts';
 import { badRequest, conflict, failed } from '#protocol/errors.ts';
 import { findPathKind, listDirectory, removeEmptyDirectory } from '../../system/fs.ts';
-import { createPoolDisk, effectiveConfig, readDiskSize, requireBlank } from './disk-source.ts';
+import {
+  createPoolDisk,
+  effectiveConfig,
+  growPoolDisk,
+  NOT_A_LOOP,
+  readDiskSize,
+  requireBlank,
+} from './disk-source.ts';
 import { findZfsModuleVersion } from './idmap-support.ts';
 import { makePassage, type PoolLayout, type StorageDeps } from './layout.ts';
 import { isAbsent, type ZfsTool } from './zfs-tool.ts';
@@ -28,6 +35,7 @@ export interface ZfsPool {
   root: string;
   create(): Promise<Record<string, string>>;
   open(): Promise<void>;
+  grow(sizeBytes: number): Promise<void>;
   delete(): Promise<void>;
 }
 
@@ -121,7 +129,6 @@ export function createZfsPool(deps: StorageDeps & { tool: ZfsTool }, pool: PoolS
     await tool.zfs('set', mark('adopted'), root);
   }
 
-  /** Keys as they are for a pool that is there, whoever asks again. */
   /** The keys of a pool that is there, whoever asks again. */
   async function settled(made: Made): Promise<Record<string, string>> {
     const onFile = onDisk && (await findPathKind(source)) === 'file';
@@ -159,6 +166,14 @@ export function createZfsPool(deps: StorageDeps & { tool: ZfsTool }, pool: PoolS
         throw conflict(`ZFS pool "${root}" belongs to another storage pool`);
       }
       await makeDatasets();
+    },
+
+    async grow(sizeBytes) {
+      if (!ownDisk) throw badRequest(NOT_A_LOOP);
+      await growPoolDisk(layout.disk, sizeBytes);
+      // zfs-fuse looks at the size of a file only when it imports the pool, and takes more only with this.
+      await tool.zpool('set', 'autoexpand=on', zpoolName);
+      await tool.zpool('online', '-e', zpoolName, layout.disk);
     },
 
     async delete() {

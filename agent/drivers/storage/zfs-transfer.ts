@@ -20,6 +20,8 @@ interface Parts {
   unmount(dataset: string, path: string): Promise<void>;
   /** Destroys a dataset with its mount point; absent is fine. */
   destroy(dataset: string, path: string): Promise<void>;
+  /** Writes what the kernel holds back of a mounted file system. */
+  sync(path: string): Promise<void>;
 }
 
 const SNAPSHOT = '@longshore-send';
@@ -38,8 +40,8 @@ export function createZfsTransfer(parts: Parts): VolumeTransfer & {
   async function send(name: string, carry: Carry): Promise<void> {
     const dataset = datasetOf(name);
     if (!(await exists(dataset))) throw notFound('Storage volume');
-    // zfs-fuse writes what it holds back when it unmounts: the snapshot comes after.
-    await parts.unmount(dataset, layout.instance(name));
+    // zfs-fuse writes what it holds back when it unmounts: the snapshot comes after. What runs is taken as it is.
+    await parts.unmount(dataset, layout.instance(name)).catch(() => parts.sync(layout.instance(name)));
     await drop(dataset + SNAPSHOT);
     try {
       await tool.zfs('snapshot', dataset + SNAPSHOT);
@@ -68,6 +70,18 @@ export function createZfsTransfer(parts: Parts): VolumeTransfer & {
 
   return {
     send: (name, carry) => lock.run(`instance:${checkVolume(name)}`, () => send(name, carry)),
+    // A full copy: a clone would keep the other from being deleted.
+    copy: async (name, newName) => {
+      let path = '';
+      await lock.run(`instance:${checkVolume(newName)}`, () =>
+        lock.run(`instance:${checkVolume(name)}`, () =>
+          send(name, async (content) => {
+            path = await receive(newName, content);
+          }),
+        ),
+      );
+      return path;
+    },
     receive: (name, content) => lock.run(`instance:${checkVolume(name)}`, () => receive(name, content)),
     async sweepSends() {
       const known = await tool.findAll(`${root}/containers`, ['type']);

@@ -173,7 +173,10 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
     await removeEmptyDirectory(layout.instance(name));
   }
 
-  const { sweepSends, ...transfer } = createZfsTransfer({ root, layout, tool, lock, mount, unmount, destroy });
+  const { sweepSends, ...transfer } = createZfsTransfer({
+    ...{ root, layout, tool, lock, mount, unmount, destroy },
+    sync: async (path) => void (await deps.exec('sync', ['--file-system', path])),
+  });
 
   return {
     pool,
@@ -186,6 +189,7 @@ export function createZfsDriver(deps: StorageDeps, pool: PoolSpec): StorageDrive
         await sweepDeleted();
         await sweepSends();
       }),
+    growPool: (sizeBytes) => lock.run('pool', () => zpool.grow(sizeBytes)),
     deletePool: () => lock.run('pool', () => zpool.delete()),
     capabilities: async () => ({ idmap: await hostZfsTakesIdmap(), quota: true }),
 

@@ -95,8 +95,7 @@ const cases: Case[] = [
 /** What can be seen of the host. */
 const picture = (state: FakeHostState) => ({
   volumes: [...state.volumes],
-  custom: [...state.custom],
-  quotas: [...state.quotas],
+  custom: [...state.custom].map((name) => [name, state.quotas.get(name)]),
   nics: [...state.nics],
   setups: [...state.setups.keys()],
   statuses: [...state.statuses],
@@ -166,7 +165,7 @@ describe('instance.create that fails for good', () => {
         throw new Error(`cannot ${verb}`);
       };
       await expect(execute(host, fakeContext(), create), verb).rejects.toThrow(`cannot ${verb}`);
-      expect(picture(state), verb).toEqual({ volumes: [], nics: [], setups: [], statuses: [] });
+      expect(picture(state), verb).toEqual({ volumes: [], custom: [], nics: [], setups: [], statuses: [] });
       expect(host.journal.instances.list(), verb).toEqual([]);
     }
   });
@@ -188,6 +187,6 @@ describe('instance.create that fails for good', () => {
       if (point === 'after volume.create') abort.abort(new Error('cancelled'));
     };
     await expect(execute(host, fakeContext({ signal: abort.signal }), create)).rejects.toThrow('cancelled');
-    expect(picture(state)).toEqual({ volumes: [], nics: [], setups: [], statuses: [] });
+    expect(picture(state)).toEqual({ volumes: [], custom: [], nics: [], setups: [], statuses: [] });
   });
 });

@@ -104,6 +104,14 @@ export function createFakeStorage(state: FakeHostState, pool: PoolSpec): Storage
         await run('volume.send', () => {});
         await carry(Readable.from([Buffer.from(`volume ${name}`)]));
       },
+      copy: (name, newName) =>
+        run('volume.copy', () => {
+          if (!state.volumes.has(name)) throw notFound('Storage volume');
+          if (state.volumes.has(newName)) throw conflict(`Storage volume "${newName}" already exists`);
+          mkdirSync(join(pathOf(newName), 'rootfs'), { recursive: true });
+          state.volumes.set(newName, true);
+          return pathOf(newName);
+        }),
       receive: async (name, content) => {
         if (state.volumes.has(name)) throw conflict(`Storage volume "${name}" already exists`);
         for await (const _chunk of content);
@@ -122,6 +130,7 @@ export function createFakeStorage(state: FakeHostState, pool: PoolSpec): Storage
     openPool: async () => {
       if (!state.pools.has(pool.name)) throw failed(`Pool ${pool.name} is not there`);
     },
+    growPool: () => run('pool.grow', () => {}),
     deletePool: () => run('pool.delete', () => void state.pools.delete(pool.name)),
     capabilities: async () => ({ idmap: true, quota: true }),
     poolUsage: async () => ({ usedBytes: 1, totalBytes: 2, inodes: { used: 3, total: 4 } }),

@@ -117,6 +117,24 @@ export function customVolumeContract(
     await custom.delete('default_limited');
   });
 
+  it.runIf(options.quota)('grows a pool that is on a file of its own, and does not shrink it', async () => {
+    const driver = getDriver();
+    const before = (await driver.poolUsage()).totalBytes;
+    for (const _ of [1, 2]) await driver.growPool(1536 * MEBIBYTE);
+    // zfs-fuse takes it at the next import.
+    await options.powerCut();
+    await driver.openPool();
+    expect((await driver.poolUsage()).totalBytes).toBeGreaterThan(before + 256 * MEBIBYTE);
+    await expect(driver.growPool(512 * MEBIBYTE)).rejects.toMatchObject({ code: 'bad_request' });
+  });
+
+  it.runIf(!options.quota)('cannot grow what is not on a file of its own', async () => {
+    await expect(getDriver().growPool(2 ** 40)).rejects.toMatchObject({
+      code: 'bad_request',
+      message: 'Cannot resize non-loopback pools',
+    });
+  });
+
   it.runIf(!options.quota)('refuses a limit it cannot enforce on a custom volume', async () => {
     const { custom } = getDriver();
     await custom.create('default_unlimited');
