@@ -15,7 +15,7 @@ import { ensureDnsmasq, findDnsmasq, reloadDnsmasq, stopDnsmasq } from './dnsmas
 import type { NetworkDriver } from './driver.ts';
 import { removeHostFiles, writeClusterNames, writeHostFiles } from './host-files.ts';
 import type { HostNames } from './host-names.ts';
-import { endLeases, joinLeases, readLeases } from './leases.ts';
+import { endLeases, joinLeases, readLeases, releaseLeases } from './leases.ts';
 import { deleteBridge, ensureBridge, linkExists, notManaged, usedSubnets } from './links.ts';
 import { entriesBeside, hostsText, nameEntries } from './names.ts';
 import { applyRules, removeRules, renderRules } from './nft.ts';
@@ -245,7 +245,10 @@ export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
         const next = all.map((one) => (turned.includes(one) ? { ...one, named: up } : one));
         store.writeReservations(network, next);
         for (const one of next) if (one.instance === instance) writeHostFiles(paths, config, one);
-        if (!up) reloadDnsmasq(paths);
+        if (up) continue;
+        reloadDnsmasq(paths);
+        // A lease carries the name as well.
+        for (const one of turned) await releaseLeases(config, paths, one);
       }
       spreadNames();
     },

@@ -49,38 +49,45 @@ export function joinLeases(config: BridgeConfig, reservations: Reservation[], dy
   return [...gateways, ...reserved, ...others];
 }
 
+const isOf =
+  (nic: Reservation) =>
+  ({ hwaddr, address }: DynamicLease) =>
+    hwaddr.toLowerCase() === nic.hwaddr || address === nic.ipv4 || address === nic.ipv6;
+
 /**
- * Ends the leases of a NIC. A running dnsmasq keeps leases in memory and writes its file anew, so it is asked as the client
- * would; when it does not listen (IPv6, no more bridge), it is stopped for the time of the edit.
+ * Gives the leases of a NIC back as its client would: a running dnsmasq keeps them, and their names, in memory and writes its
+ * file anew. False when some are still there after a moment: it does not listen (IPv6, no more bridge).
  */
+export async function releaseLeases(config: BridgeConfig, paths: NetworkPaths, nic: Reservation): Promise<boolean> {
+  const held = readLeases(paths).filter(isOf(nic));
+  if (held.length === 0) return true;
+  const server = config.ipv4?.subnet.gateway;
+  if (findDnsmasq(paths) === null || server === undefined) return false;
+  for (const { address, hwaddr } of held) {
+    if (hwaddr === '') continue;
+    try {
+      sendDhcpRelease(config.name, { address, hwaddr, server });
+    } catch {
+      // No such interface any more.
+      return false;
+    }
+  }
+  return waitUntil(() => !readLeases(paths).some(isOf(nic)), { timeoutMs: RELEASE_TIMEOUT_MS });
+}
+
+/** Ends the leases of a NIC for good: a dnsmasq that does not take them back is stopped for the time of the edit. */
 export async function endLeases(
   exec: Exec,
   config: BridgeConfig,
   paths: NetworkPaths,
   nic: Reservation,
 ): Promise<void> {
-  const isIts = ({ hwaddr, address }: DynamicLease) =>
-    hwaddr.toLowerCase() === nic.hwaddr || address === nic.ipv4 || address === nic.ipv6;
-  const held = readLeases(paths).filter(isIts);
-  if (held.length === 0) return;
-  const server = config.ipv4?.subnet.gateway;
+  if (await releaseLeases(config, paths, nic)) return;
   const isRunning = findDnsmasq(paths) !== null;
-  if (isRunning && server !== undefined) {
-    for (const lease of held) {
-      if (lease.hwaddr === '') continue;
-      try {
-        sendDhcpRelease(config.name, { address: lease.address, hwaddr: lease.hwaddr, server });
-      } catch {
-        // No such interface any more: the edit below does it.
-      }
-    }
-    const isEnded = () => !readLeases(paths).some(isIts);
-    if (await waitUntil(isEnded, { timeoutMs: RELEASE_TIMEOUT_MS })) return;
-  }
   if (isRunning) await stopDnsmasq(paths);
   const kept = readFileSync(paths.leases, 'utf8')
     .split('\n')
-    .filter((line) => !parseLeases(line).some(isIts));
+    .filter((line) => !parseLeases(line).some(isOf(nic)));
   writeFileSync(`${paths.leases}.tmp`, kept.join('\n'));
   renameSync(`${paths.leases}.tmp`, paths.leases);
   if (isRunning) await ensureDnsmasq(exec, config, paths);
