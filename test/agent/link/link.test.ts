@@ -75,6 +75,19 @@ describe('the handshake', () => {
     expect(plane.peers[0]?.request.url).toBe('/agent/link?member=host1');
   });
 
+  it('speaks an older protocol when told so, and refuses what that does not have', async () => {
+    const plane = await controlPlane(welcoming);
+    const taken: string[] = [];
+    startLink([plane.address], { onFrame: (frame) => taken.push(frame.type) }, { protocol: 1 });
+    await eventually(() => expect(plane.peers[0]?.frames).toHaveLength(1));
+    const [peer] = plane.peers;
+    expect(peer?.frames[0]).toMatchObject({ type: 'hello', protocol: 1 });
+    peer?.send({ type: 'command', id: 'new', name: 'agent.upgrade', params: {} });
+    peer?.send({ type: 'command', id: 'old', name: 'image.delete', params: {} });
+    await eventually(() => expect(taken).toEqual(['command']));
+    expect(peer?.frames[1]).toMatchObject({ type: 'error', error: { message: 'Protocol 1 has no such frame' } });
+  });
+
   it('keeps the session in memory and takes a renewed one', async () => {
     const plane = await controlPlane(welcoming);
     const link = startLink([plane.address]);
