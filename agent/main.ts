@@ -104,7 +104,7 @@ async function runMember(configPath: string, stopped: Promise<string>): Promise<
   deps.log.info('agent.ready', { version: AGENT_VERSION, node: process.version });
   const end = await Promise.race([stopped, agent.removed]);
   if (typeof end === 'string') return exitBy(deps.log, end, agent.stop);
-  deps.log.error('agent.removed', { member: config.member, reason: end.message });
+  deps.log.error('agent.removed', { reason: end.message });
   endMembership(configPath, config, end);
   await new Promise((resolve) => setTimeout(resolve, LINGER_MS));
   await agent.stop();
