@@ -12,7 +12,7 @@ import type { QueryName } from '#protocol/queries.ts';
 import { protocolOfQuery } from '#protocol/since.ts';
 import { NAMES_PROTOCOL, PROTOCOL_VERSION } from '#protocol/version.ts';
 import { createBlobStore } from '#worker/blobs/index.ts';
-import { BLOCKED_REASON } from '#worker/domain/member.ts';
+import { BLOCKED_REASON, isBlocked } from '#worker/domain/member.ts';
 import { type Env, parseVars } from '#worker/env.ts';
 import { shardOf } from '#worker/lib/id.ts';
 import { createLogger, type Logger } from '#worker/lib/log.ts';
@@ -385,7 +385,8 @@ export class Links extends DurableObject<Env> {
     const away = { sinceMs: Date.now(), deadlineMs: Date.now() + this.#silenceMs };
     for (const member of await listMembers(this.#db)) {
       const mine = shardOf(member.name, this.#shards) === this.#index();
-      if (mine && member.online && this.#sockets.up(member.name) === undefined && !this.#away.has(member.name)) {
+      const isHere = member.online || isBlocked(member);
+      if (mine && isHere && this.#sockets.up(member.name) === undefined && !this.#away.has(member.name)) {
         this.#away.set(member.name, away);
       }
     }
