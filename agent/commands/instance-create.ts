@@ -4,6 +4,7 @@ import { failed } from '#protocol/errors.ts';
 import type { InstanceNic } from '../drivers/instance/driver.ts';
 import type { CommandContext, Host } from './host.ts';
 import { ensureImage } from './image.ts';
+import { isCopy, makeVolume } from './instance-volume.ts';
 import {
   applyRootSize,
   configureInstance,
@@ -48,7 +49,7 @@ export async function createInstance(
     {
       name: 'clone-volume',
       run: async () => {
-        volumePath = await storage.createInstanceVolume(volume, image?.fingerprint ?? null);
+        volumePath = await makeVolume(host, context, storage, params);
         await applyRootSize(host, storage, spec);
       },
       undo: () => storage.deleteInstanceVolume(volume),
@@ -72,7 +73,8 @@ export async function createInstance(
       name: 'apply-templates',
       run: async () => {
         const running = (await host.instances.status(ref)) !== 'Stopped';
-        if (!running) await applyTemplates(host, spec, volumePath, params.start ? ['create', 'start'] : ['create']);
+        const made = isCopy(params) ? 'copy' : 'create';
+        if (!running) await applyTemplates(host, spec, volumePath, params.start ? [made, 'start'] : [made]);
       },
     },
     {

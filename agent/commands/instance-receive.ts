@@ -1,16 +1,12 @@
 /** `instance.receive`: all of an instance from another host, or nothing of it. */
 import type { CommandParams } from '#protocol/commands.ts';
-import { failed } from '#protocol/errors.ts';
 import type { InstanceNic } from '../drivers/instance/driver.ts';
-import type { StorageDriver } from '../drivers/storage/driver.ts';
 import type { CommandContext, Host } from './host.ts';
 import { refuseForeign } from './instance-create.ts';
+import { receiveVolume } from './instance-volume.ts';
 import { applyRootSize, configureInstance, type InstanceOutcome, outcomeOf, refOf, volumeName } from './instances.ts';
 import { ensureNetworks, releaseNics, reserveNics } from './nics.ts';
 import { runSteps } from './steps.ts';
-
-/** The volume is whole: after a crash the rest can be done without the other host. */
-const MARK_WHOLE = 'whole';
 
 /**
  * Makes the instance, stopped, out of what the other host sends. Undone when a step fails, and after a crash before the
@@ -37,10 +33,7 @@ export async function receiveInstance(
     {
       name: 'receive-volume',
       run: async () => {
-        if (context.marks.has(MARK_WHOLE)) return;
-        if (context.resumed) throw failed('The agent was restarted while it received the instance');
-        await context.unslotted(() => receiveVolume(host, context, storage, params));
-        context.marks.add(MARK_WHOLE);
+        await receiveVolume(host, context, storage, params);
       },
       undo: () => storage.deleteInstanceVolume(volume),
     },
@@ -63,18 +56,4 @@ export async function receiveInstance(
     },
   ]);
   return outcomeOf(host, spec, nics);
-}
-
-async function receiveVolume(
-  host: Host,
-  { signal }: CommandContext,
-  storage: StorageDriver,
-  { spec, streamId }: CommandParams<'instance.receive'>,
-): Promise<void> {
-  const relay = host.openRelay(streamId);
-  try {
-    await storage.transfer.receive(volumeName(spec), await relay.receive(signal));
-  } catch (error) {
-    throw await relay.giveUp(signal.aborted ? signal.reason : error);
-  }
 }

@@ -20,12 +20,12 @@ export async function sendInstance(
   context: CommandContext,
   params: Params,
 ): Promise<CommandResult<'instance.send'>> {
-  const { spec, streamId, stop } = params;
+  const { spec, streamId, stop, copy = false } = params;
   if (context.marks.has(MARK_ENDING)) return {};
   if (context.resumed) throw failed('The agent was restarted while it sent the instance');
   const record = getRecord(host, spec);
   if (record.spec.id !== spec.id) throw notFound('Instance');
-  if (stop === null && (await statusOf(host, spec)) !== 'Stopped') throw badRequest('Instance is running');
+  if (stop === null && !copy && (await statusOf(host, spec)) !== 'Stopped') throw badRequest('Instance is running');
   const storage = await host.pools.open(record.pool);
   const relay = host.openRelay(streamId);
   const { signal } = context;

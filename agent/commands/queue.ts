@@ -20,6 +20,7 @@ export function claimsOf(command: Command): Claim[] {
     case 'instance.create':
       return [
         exclusive(`instance:${instanceKey(command.params.spec)}`),
+        ...(command.params.copyOf === undefined ? [] : [exclusive(`instance:${instanceKey(command.params.copyOf)}`)]),
         shared(`pool:${command.params.pool.name}`),
         ...command.params.networks.map((network) => shared(`network:${network.name}`)),
         ...resourcesOf(command.params.spec),

@@ -16,6 +16,7 @@ import type { ImageRow } from '#worker/state/images.ts';
 import {
   type CreationFacts,
   insertInstance,
+  type LoadedInstance,
   loadCreationFacts,
   type NewInstanceRow,
   touchImage,
@@ -24,6 +25,7 @@ import { instanceResources } from '#worker/state/instance-urls.ts';
 import { insertPlacement } from '#worker/state/placement.ts';
 import { toPoolSpec } from '#worker/state/pools.ts';
 import type { Authorized } from './context.ts';
+import { NO_COPY, planCopy, requireSamePool } from './instance-copy.ts';
 import { placementNote } from './instance-placement.ts';
 import { parseImageQuery } from './instance-source.ts';
 import { memoryBytesOf, toImageSource, toInstanceSpec, toNetworkSpecs } from './instance-spec.ts';
@@ -44,6 +46,8 @@ export interface CreateRequest {
   project: string;
   target: string | null;
   body: InstancesPost;
+  /** What it is a copy of; its own source is none then. */
+  copyOf?: LoadedInstance;
   /** More rows for the batch of the instance: it is made with them or not at all. */
   alongside?: (made: Made) => Write[];
 }
@@ -155,6 +159,8 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
   const { name, config, devices } = asked;
   const expanded = validateExpanded({ name, config, devices, layers, restricted, networks }, CREATING);
   const pool = requirePool(facts, expanded.root.pool);
+  const { copyOf } = request;
+  if (copyOf !== undefined) requireSamePool(copyOf, pool.name);
   const architecture = chooseArchitecture(body.architecture, image, facts);
   const draft = {
     id: ctx.newId(),
@@ -192,6 +198,7 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
     const memberPool = facts.poolMembers.find((row) => row.pool === pool.name && row.member === member);
     const row: NewInstanceRow = { ...draft, member, pool: pool.name, memoryBytes, status: 'Stopped' };
     const operationId = newOperationId(ctx);
+    const copy = copyOf === undefined ? NO_COPY : planCopy(ctx, copyOf, member);
     return await startOperation(ctx, {
       operation: {
         id: operationId,
@@ -218,8 +225,10 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
             pool: toPoolSpec(pool, memberPool?.config ?? {}),
             networks: toNetworkSpecs(expanded.devices, networks, facts.networkMembers, member),
             start: body.start,
+            ...copy.params,
           },
         },
+        ...copy.commands,
       ],
     });
   } catch (error) {

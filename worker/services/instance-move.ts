@@ -14,6 +14,7 @@ import { instanceResources } from '#worker/state/instance-urls.ts';
 import { toPoolSpec } from '#worker/state/pools.ts';
 import type { Authorized } from './context.ts';
 import { memoryBytesOf, toInstanceSpec, toNetworkSpecs } from './instance-spec.ts';
+import { checkVolumesOn } from './instance-volumes.ts';
 import { requireOnline } from './instances.ts';
 import { startOperation } from './operations.ts';
 
@@ -71,8 +72,9 @@ export async function placeElsewhere(
   profiles: readonly ProfileLayer[],
   target: string | null,
 ): Promise<Placement> {
-  const nics = nicNetworks(expandDevices(profiles, row.devices));
-  return ctx.objects.cluster.place({
+  const devices = expandDevices(profiles, row.devices);
+  const nics = nicNetworks(devices);
+  const placement = await ctx.objects.cluster.place({
     // Not the instance's own id: the row by that id stands for the place it leaves.
     instanceId: `move:${row.id}`,
     project: row.project,
@@ -85,6 +87,8 @@ export async function placeElsewhere(
     target,
     avoid: row.member,
   });
+  await checkVolumesOn(ctx, row.project, devices, placement.member);
+  return placement;
 }
 
 export interface MovePlan {

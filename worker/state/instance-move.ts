@@ -6,7 +6,7 @@ import type { NetworkMemberRow, NetworkRow } from './networks.ts';
 import type { PoolMemberRow, PoolRow } from './pools.ts';
 import { instances, networkMembers, networks, storagePoolMembers, storagePools } from './schema.ts';
 
-/** A member's part in a move that goes on. */
+/** A member's part in a move, or in a copy to another member, that goes on. */
 export interface MoveSide {
   role: 'source' | 'target';
   /** The other member. */
@@ -23,11 +23,11 @@ export async function findMoveSide(db: Db, member: string, streamId: string): Pr
   const rows = await guardDb(() =>
     db.all<unknown>(sql`select own.name as name, ${peer} as peer,
       exists (select 1 from commands as other where other.member = ${peer} and other.status = 'waiting'
-          and other.name in ('instance.send', 'instance.receive') and other.name <> own.name
+          and other.name in ('instance.send', 'instance.receive', 'instance.create') and other.name <> own.name
           and json_extract(other.params, '$.streamId') = ${streamId})
         and exists (select 1 from members where members.name = ${peer} and members.online = 1) as stands
       from commands as own where own.member = ${member} and own.status = 'waiting'
-        and own.name in ('instance.send', 'instance.receive') and json_extract(own.params, '$.streamId') = ${streamId}`),
+        and own.name in ('instance.send', 'instance.receive', 'instance.create') and json_extract(own.params, '$.streamId') = ${streamId}`),
   );
   if (rows[0] === undefined) return null;
   const side = SideRecord.parse(rows[0]);

@@ -210,3 +210,42 @@ describe('instance.receive', () => {
     expect(await statusOf(host)).toBe('Running');
   });
 });
+
+describe('instance.create of a copy', () => {
+  const copySpec = instanceSpec({ id: 'copy', name: 'c2' });
+  const copying = { spec: copySpec, image: null, pool: poolSpec(), networks: [networkSpec()], start: true };
+  const create = (host: Host, params: CommandParams<'instance.create'>, context = fakeContext()) =>
+    execute(host, context, { name: 'instance.create', params });
+
+  it('takes the volume of a neighbour, which may run', async () => {
+    const state = newState();
+    const host = createFakeHost(state);
+    await launched(host);
+    const copyOf = { project: spec.project, name: spec.name };
+    const context = fakeContext();
+    expect((await create(host, { ...copying, copyOf }, context)).report).toMatchObject({
+      name: 'c2',
+      status: 'Running',
+    });
+    expect(state.volumes.size).toBe(2);
+    // After a crash it is not made anew.
+    await create(host, { ...copying, copyOf }, { ...context, resumed: true });
+    expect(state.calls.filter((call) => call === 'volume.copy')).toHaveLength(1);
+  });
+
+  it('takes what another host sends, or leaves nothing', async () => {
+    const host = withLine(newState(), createLine());
+    expect((await create(host, { ...copying, streamId: 's', from: 'host1' })).report).toMatchObject({
+      status: 'Running',
+    });
+    const state = newState();
+    const refused = withLine(state, createLine({ content: () => Readable.from(failing()) }));
+    await expect(create(refused, { ...copying, streamId: 's', from: 'host1' })).rejects.toThrow('broke off');
+    isEmpty(state, refused);
+  });
+});
+
+async function* failing(): AsyncGenerator<Buffer> {
+  yield Buffer.from('half');
+  throw unavailable('The transfer broke off');
+}

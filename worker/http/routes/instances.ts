@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { InstancePatch, InstancePost, InstancePut, InstancesPost } from '#protocol/api/instance.ts';
 import { AppError } from '#protocol/errors.ts';
+import { readCopy } from '#worker/services/instance-copy.ts';
 import { createInstance } from '#worker/services/instance-create.ts';
 import { isMove, moveInstance } from '#worker/services/instance-move.ts';
 import { deleteInstance, renameInstance } from '#worker/services/instance-state.ts';
@@ -57,7 +58,7 @@ function collectionRoutes(app: App, prefix: InstancePrefix): void {
     { ...shared, method: 'post', summary: 'Create an instance', body: InstancesPost, answer: 'async' },
     async ({ ctx, body, project, target }) => {
       const type = body.type === '' && prefix === 'virtual-machines' ? 'virtual-machine' : body.type;
-      return async_(await createInstance(ctx, { project, target, body: { ...body, type } }));
+      return async_(await createInstance(ctx, await readCopy(ctx, { project, target, body: { ...body, type } })));
     },
   );
 }

@@ -288,6 +288,22 @@ export function storageContract(options: ContractOptions): void {
       expect(await readFile(join(to, 'rootfs/owned'), 'utf8')).toBe('changed');
     });
 
+    it('copies a volume, also one that is in use, and neither needs the other', async () => {
+      const from = await driver.createInstanceVolume('model', null);
+      await writeFile(join(from, 'rootfs/kept'), 'kept');
+      const used = await open(join(from, 'rootfs/kept'));
+      const to = await driver.transfer.copy('model', 'copied');
+      await used.close();
+      expect(await readFile(join(to, 'rootfs/kept'), 'utf8')).toBe('kept');
+      await writeFile(join(to, 'rootfs/kept'), 'changed');
+      await driver.mountInstanceVolume('model');
+      expect(await readFile(join(from, 'rootfs/kept'), 'utf8')).toBe('kept');
+      await expect(driver.transfer.copy('model', 'copied')).rejects.toMatchObject({ code: 'conflict' });
+      await expect(driver.transfer.copy('nobody', 'nothing')).rejects.toMatchObject({ code: 'not_found' });
+      await driver.deleteInstanceVolume('model');
+      expect(await readFile(join(to, 'rootfs/kept'), 'utf8')).toBe('changed');
+    });
+
     it('keeps nothing of a volume whose stream breaks off, and the other can be sent again', async () => {
       await driver.createInstanceVolume('staying', null);
       const halves = async (content: Readable) => {
