@@ -133,7 +133,7 @@ describe('a network made in one step', () => {
 describe('a network made in two steps', () => {
   it('is pending member by member, takes member-specific keys only, and then is made everywhere', async () => {
     const name = newNetwork();
-    await on(2, 'ip', 'link', 'add', 'ext0', 'type', 'dummy');
+    await on(2, 'ip', 'link', 'add', 'ext0', 'type', 'veth', 'peer', 'name', 'ext0-far');
     expect(await ok('network', 'create', name, '--target', 'host1')).toBe(`Network ${name} pending on member host1\n`);
     await refused(['network', 'create', name, '--target', 'host1'], 'The network is already defined on member "host1"');
     await refused(
@@ -180,7 +180,7 @@ describe('a network made in two steps', () => {
     expect(code).toBe(1);
     expect(stderr).toContain('Network interface "uplink0" does not exist');
     expect((await row(name))?.at(-1)).toBe('ERRORED');
-    await on(3, 'ip', 'link', 'add', 'uplink0', 'type', 'dummy');
+    await on(3, 'ip', 'link', 'add', 'uplink0', 'type', 'veth', 'peer', 'name', 'uplink0-far');
     await ok('network', 'create', name);
     expect((await row(name))?.at(-1)).toBe('CREATED');
     expect(await linkOf(3, 'uplink0')).toMatchObject({ master: name });
@@ -224,7 +224,7 @@ describe('the keys of a network', () => {
       expect(await rulesOf(host)).not.toMatch(/ip saddr 10\.44\.11\.0\/24 .*masquerade/);
     }
     await ok('network', 'unset', name, 'bridge.mtu');
-    await set('ipv4.address=10.44.12.1/24');
+    await set('ipv4.address=10.44.12.1/24', 'ipv4.dhcp.ranges=');
     for (const host of HOSTS) {
       expect((await linkOf(host, name)).mtu).toBe(1500);
       const there = await on(host, 'ip', '-o', 'address', 'show', 'dev', name);
