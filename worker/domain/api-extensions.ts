@@ -42,6 +42,7 @@ export const API_EXTENSIONS: readonly string[] = [
   'clustering_config',
   'clustering_groups',
   'clustering_evacuation',
+  'cluster_internal_copy',
   'cluster_member_state',
   'container_protection_delete',
   'container_full',
