@@ -117,7 +117,8 @@ describe('a pool in two steps, on a block device, a dataset and a file', () => {
 
 describe('a pool that a member cannot make', () => {
   const pool = named('full');
-  const source = `/srv/${pool}`;
+  // A host of its own has its own; the rest of the tree is the machine's.
+  const source = `/var/lib/longshore/given-${pool}`;
   afterAll(async () => {
     await storage('delete', pool);
     for (const number of [1, 2, 3]) await onHost(number, 'rm', '-rf', source);
@@ -246,7 +247,7 @@ describe('volumes', () => {
   it('hold as much as their size says, which grows and shrinks', async () => {
     const write = async (mebibytes: number) => {
       const { stderr } = await inside(
-        `dd if=/dev/urandom of=/data/big bs=1M count=${mebibytes} conv=fsync; rm -f /data/big; sync`,
+        `dd if=/dev/urandom of=/data/big bs=1M count=${mebibytes}; sync; rm -f /data/big; sync`,
       );
       return /quota exceeded|No space left/.test(stderr) ? 'full' : 'fits';
     };
@@ -259,9 +260,9 @@ describe('volumes', () => {
     expect(await write(30)).toBe('full');
     expect(await volume('unset', 'default', web, 'size', '--target', 'host2')).toEqual(ok(''));
     expect(await write(50)).toBe('fits');
-    expect((await volume('info', 'default', web, '--target', 'host2')).stdout).toMatch(
-      new RegExp(`^Name: ${web}\nType: custom\nContent type: filesystem\nLocation: host2\nUsage: [\\d.]+\\w+\n`),
-    );
+    const { stdout } = await volume('info', 'default', web, '--target', 'host2');
+    expect(stdout).toContain(`Name: ${web}\nType: custom\nContent type: filesystem\nLocation: host2\n`);
+    expect(stdout).toMatch(/\nUsage: [\d.]+\w+\n/);
   });
 
   it('are there after a restart, and gone when they are detached', async () => {
@@ -288,8 +289,6 @@ describe('volumes', () => {
     expect(await volume('attach', 'default', local, instance, 'x', '/x')).toEqual(
       refused('Failed add validation for device "x": Failed loading custom volume: Storage volume not found'),
     );
-    expect((await lxc('init', 'tiny', elsewhere)).code).toBe(0);
-    await removeInstances([elsewhere]);
     const profile = named('with-volume');
     await lxc('profile', 'copy', 'default', profile);
     await lxc('profile', 'device', 'add', profile, 'data', 'disk', 'pool=default', `source=${local}`, 'path=/data');
