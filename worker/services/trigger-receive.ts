@@ -4,7 +4,7 @@
  * Invariants: nothing is launched for a body that was not signed with the trigger's secret; a delivery launches once,
  * because its key is written in the batch of its instance; a trigger can do what somebody confined to its project can.
  */
-import { AppError, notFound } from '#protocol/errors.ts';
+import { AppError, forbidden, notFound } from '#protocol/errors.ts';
 import { type Delivery, lookUp, matchesAll, readParameters } from '#worker/domain/trigger-payload.ts';
 import { fillName, fillTemplate, nameParameters, usedParameters } from '#worker/domain/trigger-template.ts';
 import { shiftIso } from '#worker/lib/clock.ts';
@@ -34,9 +34,11 @@ import {
   type IncomingHeaders,
   isOutsideWindow,
   OUTSIDE_WINDOW,
+  type Verdict,
   verifyDelivery,
 } from './trigger-verify.ts';
 import type { TriggerContext } from './triggers.ts';
+import { limitAttempts } from './trust-attempts.ts';
 
 /** How a delivery is answered. */
 export interface Reception {
@@ -53,6 +55,8 @@ export interface Reception {
 const REFUSALS_PER_MINUTE = 30;
 const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
+/** As long as failures from an address are remembered. */
+const GUESSING_SECONDS = 60;
 /** When the number of instances is the limit: one may end at any time. */
 const RETRY_SECONDS = 30;
 
@@ -122,7 +126,8 @@ async function recordStranger(ctx: TriggerContext, known: Known, answer: Recepti
 async function judge(ctx: TriggerContext, row: TriggerRow, incoming: Incoming, known: Known): Promise<Reception> {
   const { headers, body } = incoming;
   if (body === null) return recordStranger(ctx, known, refused(413, 'The delivery is too large'));
-  const verdict = await verifyDelivery(ctx, row, headers, body);
+  const verdict = await verifyWithin(ctx, row, headers, body);
+  if (verdict === null) return refused(429, 'Too many failed signatures', { retryAfterSeconds: GUESSING_SECONDS });
   if (!verdict.ok) return recordStranger(ctx, known, refused(401, verdict.reason));
   if (!row.enabled) return record(ctx, known, refused(403, 'The trigger is disabled'));
   const payload = parsePayload(body);
@@ -132,6 +137,26 @@ async function judge(ctx: TriggerContext, row: TriggerRow, incoming: Incoming, k
   if (rules.delete.length > 0 && matchesAll(rules.delete, delivery)) return end(ctx, row, payload, known);
   if (matchesAll(rules.launch, delivery)) return launch(ctx, row, payload, { ...known, key: verdict.key });
   return record(ctx, known, reception('ignored', 200, { reason: 'The conditions do not match' }));
+}
+
+/** Null, unchecked, after some failures from the same address within a minute: then the others are not kept waiting. */
+async function verifyWithin(
+  ctx: TriggerContext,
+  row: TriggerRow,
+  headers: IncomingHeaders,
+  body: Uint8Array<ArrayBuffer>,
+): Promise<Verdict | null> {
+  let verdict: Verdict | null = null;
+  try {
+    return await limitAttempts(ctx, `hook ${row.id} ${ctx.principal.address}`, async () => {
+      verdict = await verifyDelivery(ctx, row, headers, body);
+      if (!verdict.ok) throw forbidden(verdict.reason);
+      return verdict;
+    });
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'forbidden') return verdict;
+    throw error;
+  }
 }
 
 function parsePayload(body: Uint8Array): object | undefined {

@@ -20,7 +20,12 @@ export interface TriggerWorld extends World {
   clock: { now: string };
   call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Sent>;
   /** Without a certificate, to a trigger's address. */
-  deliver(url: string, body: string | Uint8Array<ArrayBuffer>, headers?: Record<string, string>): Promise<Sent>;
+  deliver(
+    url: string,
+    body: string | Uint8Array<ArrayBuffer>,
+    headers?: Record<string, string>,
+    address?: string,
+  ): Promise<Sent>;
   /** Creates a trigger; throws when it is refused. */
   define(body: object, query?: string): Promise<{ url: string; secret: string }>;
 }
@@ -54,8 +59,10 @@ export async function openTriggers(client: Client): Promise<TriggerWorld> {
     ...world,
     clock,
     call,
-    deliver: (url, body, headers = {}) =>
-      send(new Request(`https://cluster${new URL(url).pathname}`, { method: 'POST', headers, body }), {}),
+    deliver: (url, body, headers = {}, clientAddress = '192.0.2.1') =>
+      send(new Request(`https://cluster${new URL(url).pathname}`, { method: 'POST', headers, body }), {
+        clientAddress,
+      }),
     define: async (body, query = '') => {
       const made = await call('POST', `/1.0/triggers${query}`, body);
       if (made.status !== 201) throw new Error(JSON.stringify(made.body));

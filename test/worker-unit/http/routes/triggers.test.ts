@@ -270,9 +270,21 @@ describe('a delivery by Standard Webhooks', () => {
     expect(await launched()).toEqual(['build-7']);
   });
 
-  it('records only so many refusals of strangers', async () => {
+  it('is refused unchecked after some bad ones from the same address, for a minute, others are not', async () => {
+    const { url, secret } = await world.define(SIMPLE);
+    const from = (address: string, headers = {}) => world.deliver(url, body, headers, address);
+    for (let i = 0; i < 8; i++) expect((await from('203.0.113.1')).status).toBe(401);
+    const good = signStandard(secret, 'm', NOW, body);
+    const limited = await from('203.0.113.1', good);
+    expect([limited.status, limited.headers.get('retry-after')]).toEqual([429, '60']);
+    expect((await from('203.0.113.2', good)).status).toBe(202);
+    world.clock.now = shiftIso(NOW, 61_000);
+    expect((await from('203.0.113.1', good)).status).toBe(202);
+  });
+
+  it('of a stranger is recorded only so often', async () => {
     const { url } = await world.define(SIMPLE);
-    for (let i = 0; i < 40; i++) expect((await world.deliver(url, body)).status).toBe(401);
+    for (let i = 0; i < 40; i++) expect((await world.deliver(url, body, {}, `203.0.113.${i}`)).status).toBe(401);
     expect(await deliveriesOf('build')).toHaveLength(30);
   });
 });
