@@ -31,19 +31,20 @@ export async function receiveInstance(
       undo: async () => host.journal.instances.delete(ref),
     },
     {
-      name: 'receive-volume',
-      run: async () => {
-        await receiveVolume(host, context, storage, params);
-      },
-      undo: () => storage.deleteInstanceVolume(volume),
-    },
-    {
+      // Before the other side stops it for a move that cannot be.
       name: 'reserve-nics',
       run: async () => {
         await ensureNetworks(host, params.networks);
         nics = await reserveNics(host, spec);
       },
       undo: () => releaseNics(host, spec),
+    },
+    {
+      name: 'receive-volume',
+      run: async () => {
+        await receiveVolume(host, context, storage, params);
+      },
+      undo: () => storage.deleteInstanceVolume(volume),
     },
     {
       name: 'write-config',
