@@ -127,11 +127,13 @@ export function createReporter({ host, send, isBusy, readLoad, onUnasked }: Repo
 
   /** Looks for what no event tells, at what was told. */
   const lookAround = async () => {
-    const known = [...told.values()];
-    for (const ref of await volumes.look(known)) touch(ref);
-    for (const { status, ...ref } of known) {
-      if (status === 'Error' || isBusy(ref) || volumes.problemOf(ref) !== null) continue;
-      if ((await findStatus(host, ref)) !== status) touch(ref);
+    const seen: [InstanceReport, InstanceReport['status']][] = [];
+    for (const report of told.values()) seen.push([report, await findStatus(host, report)]);
+    const stopped = seen.filter(([report, status]) => status === 'Stopped' && !isBusy(report));
+    for (const ref of await volumes.look(stopped.map(([report]) => report))) touch(ref);
+    for (const [report, status] of seen) {
+      if (report.status === 'Error' || status === report.status || isBusy(report)) continue;
+      if (volumes.problemOf(report) === null) touch(report);
     }
   };
 
@@ -165,7 +167,9 @@ export function createReporter({ host, send, isBusy, readLoad, onUnasked }: Repo
     },
     reportAll: async () => {
       const refs = refsOf(host, await host.instances.list());
-      await volumes.look(refs);
+      const stopped: InstanceRef[] = [];
+      for (const ref of refs) if ((await findStatus(host, ref)) === 'Stopped' && !isBusy(ref)) stopped.push(ref);
+      await volumes.look(stopped);
       const reports = await look(refs);
       told.clear();
       for (const frame of fullFrames(reports)) if (!send(frame)) return;

@@ -42,6 +42,7 @@ export function createReach(link: Pick<Link, 'session' | 'whenUp'>, graceMs: num
       timer = setTimeout(() => {
         for (const listener of [...listeners]) listener();
       }, graceMs);
+      timer.unref();
     },
     stop: () => clearTimeout(timer),
   };
