@@ -13,11 +13,11 @@ export async function confirmServer(
   terminal: Terminal | null,
   address: string,
   expected: string | null,
-): Promise<KnownServer> {
+): Promise<KnownServer & { pem: string }> {
   const server = parseServerAddress(address);
-  const { fingerprint } = await readServerCertificate(server);
+  const { fingerprint, pem } = await readServerCertificate(server);
   if (expected !== null) {
-    if (normal(expected) === fingerprint) return { addresses: [address], fingerprint };
+    if (normal(expected) === fingerprint) return { addresses: [address], fingerprint, pem };
     throw badRequest(`The certificate of ${server.authority} has another fingerprint: ${fingerprint}`);
   }
   if (terminal === null)
@@ -30,7 +30,7 @@ export async function confirmServer(
     (text) => (/^(yes|y|no|n)$/i.test(text) || normal(text) === fingerprint ? null : 'Not yes/no or fingerprint'),
   );
   if (/^(no|n)$/i.test(answer)) throw failed('User aborted configuration');
-  return { addresses: [address], fingerprint };
+  return { addresses: [address], fingerprint, pem };
 }
 
 const normal = (fingerprint: string) => fingerprint.replaceAll(':', '').trim().toLowerCase();

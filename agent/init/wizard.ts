@@ -9,7 +9,7 @@ import { parseAnyToken, parseJoinToken } from '../join/token.ts';
 import type { Terminal } from '../prompt/terminal.ts';
 import { confirmServer } from './confirm-server.ts';
 import type { PreseedJoin } from './join-section.ts';
-import { EMPTY_CLUSTER, EMPTY_PRESEED, type Preseed } from './preseed.ts';
+import { EMPTY_CLUSTER, EMPTY_PRESEED, type Preseed, type PreseedCluster } from './preseed.ts';
 import { askNetwork } from './wizard-network.ts';
 import { askPool } from './wizard-storage.ts';
 
@@ -62,8 +62,8 @@ export async function runWizard(terminal: Terminal, facts: WizardFacts): Promise
   const serverAddress = /:\d+$/.test(address) ? address : `${address}:8443`;
   const cluster = { ...EMPTY_CLUSTER, enabled: true };
   if (await terminal.askBool('Are you joining an existing cluster? (yes/no) [default=no]: ', false)) {
-    const right = await askJoin(terminal, facts);
-    preseed.cluster = { ...cluster, ...sectionOf(right), server_address: serverAddress };
+    const { right, section } = await askJoin(terminal, facts);
+    preseed.cluster = { ...cluster, ...section, server_address: serverAddress };
     return { kind: 'join', right, preseed, memberConfig: [], expectedPools: [] };
   }
   const serverName = await askName(terminal, facts);
@@ -102,7 +102,13 @@ function refusalOf(text: string, parse: (text: string) => unknown): string | nul
   }
 }
 
-async function askJoin(terminal: Terminal, facts: WizardFacts): Promise<JoinRight> {
+interface AskedJoin {
+  right: JoinRight;
+  /** The same for a preseed: edited for the next host, it joins that one. */
+  section: Partial<PreseedCluster>;
+}
+
+async function askJoin(terminal: Terminal, facts: WizardFacts): Promise<AskedJoin> {
   const answer = await terminal.askString('Do you have a join token? (yes/no/[token]) [default=no]: ', 'no', (text) => {
     if (/^(yes|y|no|n)$/i.test(text)) return null;
     return refusalOf(text, parseJoinToken) === null ? null : 'Not yes/no, or invalid join token';
@@ -112,7 +118,7 @@ async function askJoin(terminal: Terminal, facts: WizardFacts): Promise<JoinRigh
       ? await terminal.askString('Please provide join token: ', '', (text) => refusalOf(text, parseJoinToken))
       : answer;
     await confirmData(terminal);
-    return { kind: 'token', token };
+    return { right: { kind: 'token', token }, section: { cluster_token: token } };
   }
   const serverName = await askName(terminal, facts);
   for (;;) {
@@ -125,7 +131,13 @@ async function askJoin(terminal: Terminal, facts: WizardFacts): Promise<JoinRigh
     if (server === null) continue;
     const password = await terminal.askPassword('Cluster trust password: ');
     await confirmData(terminal);
-    return { kind: 'password', serverName, password, server };
+    const section = {
+      server_name: serverName,
+      cluster_address: address,
+      cluster_certificate: server.pem,
+      cluster_password: password,
+    };
+    return { right: { kind: 'password', serverName, password, server }, section };
   }
 }
 
@@ -143,14 +155,6 @@ async function confirmData(terminal: Terminal): Promise<void> {
     throw failed('User aborted configuration');
   }
 }
-
-/** What a person gets printed for the next host: without the password, which has no place on a screen. */
-const sectionOf = (right: JoinRight) =>
-  right.kind === 'token'
-    ? { cluster_token: right.token }
-    : { server_name: right.kind === 'password' ? right.serverName : '', cluster_address: addressOf(right) };
-
-const addressOf = (right: JoinRight) => ('server' in right ? (right.server.addresses[0] ?? '') : '');
 
 async function askNode(terminal: Terminal, facts: WizardFacts, preseed: Preseed, clustered: boolean): Promise<void> {
   const pool = await askPool(terminal, facts, clustered);

@@ -56,8 +56,9 @@ export function dialServer(address: ServerAddress, trust: Trust): Promise<Socket
     );
     socket.once(address.secure ? 'secureConnect' : 'connect', () => {
       clearTimeout(timer);
-      if ('getPeerX509Certificate' in socket && !isTrusted(socket, address, trust)) {
-        const seen = peerFingerprint(socket);
+      // Read once: Node answers it only the first time.
+      const seen = 'getPeerX509Certificate' in socket ? peerFingerprint(socket) : '';
+      if ('getPeerX509Certificate' in socket && !isTrusted(socket, seen, address, trust)) {
         fail(failed(`The certificate of ${address.authority} is not the expected one (its fingerprint is ${seen})`));
         return;
       }
@@ -85,15 +86,16 @@ export function readServerCertificate(address: ServerAddress): Promise<{ fingerp
       reject(unavailable(`Cannot connect to ${address.authority}: ${cause.message}`, cause)),
     );
     socket.once('secureConnect', () => {
-      const pem = socket.getPeerX509Certificate()?.toString() ?? '';
-      resolve({ fingerprint: peerFingerprint(socket), pem });
+      const leaf = socket.getPeerX509Certificate();
       socket.destroy();
+      if (leaf === undefined) return reject(unavailable(`${address.authority} shows no certificate`));
+      resolve({ fingerprint: leaf.fingerprint256.replaceAll(':', '').toLowerCase(), pem: leaf.toString() });
     });
   });
 }
 
-function isTrusted(socket: TLSSocket, address: ServerAddress, trust: Trust): boolean {
-  if (trust.fingerprint !== null && peerFingerprint(socket) === trust.fingerprint) return true;
+function isTrusted(socket: TLSSocket, seen: string, address: ServerAddress, trust: Trust): boolean {
+  if (trust.fingerprint !== null && seen === trust.fingerprint) return true;
   return trust.pinnedOnly !== true && socket.authorized && isIP(address.host) === 0;
 }
 

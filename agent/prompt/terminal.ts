@@ -70,9 +70,14 @@ export function openTerminal(
     }
   }
 
-  async function readHidden(): Promise<string> {
-    if (input.isTTY !== true || input.setRawMode === undefined) return readLine();
+  async function readHidden(question: string): Promise<string> {
+    if (input.isTTY !== true || input.setRawMode === undefined) {
+      output.write(question);
+      return readLine();
+    }
+    // Ahead of the question: what is typed at once must not be shown either.
     input.setRawMode(true);
+    output.write(question);
     try {
       let text = '';
       for (;;) {
@@ -123,10 +128,7 @@ export function openTerminal(
         invalid();
       }
     },
-    async askPassword(question) {
-      output.write(question);
-      return readHidden();
-    },
+    askPassword: readHidden,
     async askNewPassword(question) {
       for (;;) {
         const first = await terminal.askPassword(question);

@@ -35,8 +35,10 @@ export async function trustPeer(
 ): Promise<string> {
   const proof = request.trust_token || request.password;
   if (proof === '') throw forbidden();
-  if (peer?.certificate == null) throw badRequest('No client certificate provided');
-  const der = readCertificate(derToPem(peer.certificate));
+  // A joining `lxd init` does not show its certificate at this call: it sends it, and shows it from then on.
+  const sent = request.type === 'server' && request.certificate !== '' ? readCertificate(request.certificate) : null;
+  if (peer?.certificate == null && sent === null) throw badRequest('No client certificate provided');
+  const der = sent ?? readCertificate(derToPem(peer?.certificate ?? new Uint8Array()));
   return limitAttempts(ctx, ctx.principal.address, async () => {
     const token = parseToken(proof);
     if (token?.client_name !== undefined) return trustWithToken(ctx, der, token.secret);

@@ -76,7 +76,18 @@ describe('the bootstrap token', () => {
 });
 
 describe('a joining server’s certificate', () => {
-  const body = (name: string, password: string) => ({ name, type: 'server', certificate: '', password });
+  const body = (name: string, password: string, certificate = '') => ({ name, type: 'server', certificate, password });
+
+  it('may be sent instead of shown, as lxd init does', async () => {
+    const api = await openApi();
+    await setPassword(api, 'sekret');
+    const server = await makeClient('node2');
+    const sent = body('node2', 'sekret', server.der.toString('base64'));
+    expect((await api.call('POST', '/1.0/certificates', { as: 'nobody', body: sent })).status).toBe(201);
+    expect((await api.call('GET', '/1.0/cluster', { as: server })).status).toBe(200);
+    const client = { ...sent, type: 'client' };
+    expect((await api.call('POST', '/1.0/certificates', { as: 'nobody', body: client })).status).toBe(400);
+  });
 
   it('may look at the cluster and join by its name, changes nothing else, and goes with the join', async () => {
     const api = await openApi();
