@@ -106,6 +106,14 @@ describe('the placer', () => {
     expect(await put('i2')).toBe('a');
   });
 
+  it('spreads instances that leave a member, which counts them still, over the others', async () => {
+    const { placer, rows } = cluster(['node1', 'node2', 'node3']);
+    for (const id of ['a', 'b', 'c', 'd']) rows.set(id, 'node1');
+    const moves = ['a', 'b', 'c', 'd'].map((id) => placer.place({ ...request(`move:${id}`), avoid: 'node1' }));
+    const places = (await Promise.all(moves)).map((answer) => (answer.ok ? answer.placement.member : null));
+    expect(places.sort()).toEqual(['node2', 'node2', 'node3', 'node3']);
+  });
+
   it('does not promise memory twice', async () => {
     const { put } = cluster(['a']);
     const answers = await Promise.all(['i1', 'i2', 'i3'].map((id) => put(id, 4 * GIB)));
