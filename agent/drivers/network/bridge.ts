@@ -16,7 +16,7 @@ import type { NetworkDriver } from './driver.ts';
 import { removeHostFiles, writeClusterNames, writeHostFiles } from './host-files.ts';
 import type { HostNames } from './host-names.ts';
 import { endLeases, joinLeases, readLeases, releaseLeases } from './leases.ts';
-import { deleteBridge, ensureBridge, linkExists, notManaged, usedSubnets } from './links.ts';
+import { deleteBridge, ensureBridge, ensureRoutes, linkExists, notManaged, usedSubnets } from './links.ts';
 import { entriesBeside, hostsText, nameEntries } from './names.ts';
 import { applyRules, removeRules, renderRules } from './nft.ts';
 import { checkedRequest, decide, toAttachment } from './reservations.ts';
@@ -77,6 +77,7 @@ export function createBridgeDriver(deps: BridgeDeps): NetworkDriver {
     const config = readBridgeConfig(stored.network);
     const paths = store.paths(name);
     await ensureBridge(exec, config, config.hwaddr ?? stored.bridgeHwaddr, previous);
+    await ensureRoutes(exec, config);
     await applyRules(exec, renderRules(name, config));
     for (const nic of store.reservations(name)) writeHostFiles(paths, config, nic);
     spreadNames();

@@ -16,6 +16,10 @@ export interface AddressFamily {
   expiry: string;
   firewall: boolean;
   routing: boolean;
+  /** What instances are given as their way out: the bridge, unless `ipv4.dhcp.gateway` names another. */
+  gateway: string;
+  /** Networks behind the bridge, as CIDRs. */
+  routes: string[];
 }
 
 export interface BridgeConfig {
@@ -72,20 +76,29 @@ function family(config: Config, version: 'ipv4' | 'ipv6'): AddressFamily | null 
   if (address === '' || address === 'none') return null;
   const subnet = parseSubnet(address);
   if (subnet === null || subnet.kind !== version) throw refuse(`${version}.address`, address);
-  const natAddress = config[`${version}.nat.address`] || null;
-  if (natAddress !== null && !(ipaddr.isValid(natAddress) && ipaddr.parse(natAddress).kind() === version)) {
-    throw refuse(`${version}.nat.address`, natAddress);
-  }
   return {
     subnet,
     nat: flag(config, `${version}.nat`, false),
-    natAddress,
+    natAddress: addressKey(config, `${version}.nat.address`, version),
     dhcp: flag(config, `${version}.dhcp`, true),
     ranges: parseRanges(config, `${version}.dhcp.ranges`, subnet),
     expiry: matched(config, `${version}.dhcp.expiry`, /^(?:\d{1,9}[smhdw]?|infinite)$/, '1h'),
     firewall: flag(config, `${version}.firewall`, true),
     routing: flag(config, `${version}.routing`, true),
+    gateway: addressKey(config, `${version}.dhcp.gateway`, version) ?? subnet.gateway,
+    routes: list(config, `${version}.routes`).map((route) => {
+      const [head = '', length = ''] = route.split('/');
+      if (!ipaddr.isValid(head) || ipaddr.parse(head).kind() !== version || !/^\d{1,3}$/.test(length))
+        throw refuse(`${version}.routes`, route);
+      return `${formatAddress(ipaddr.parse(head))}/${length}`;
+    }),
   };
+}
+
+function addressKey(config: Config, key: string, version: 'ipv4' | 'ipv6'): string | null {
+  const text = config[key] || null;
+  if (text !== null && !(ipaddr.isValid(text) && ipaddr.parse(text).kind() === version)) throw refuse(key, text);
+  return text;
 }
 
 /** Reads a network. Throws `bad_request` for a name or value that must not reach ip, dnsmasq or nft. */

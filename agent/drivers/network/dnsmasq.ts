@@ -40,6 +40,7 @@ export function dnsmasqArguments(config: BridgeConfig, paths: NetworkPaths, user
     const all = hostRange(ipv4.subnet);
     const ranges = ipv4.ranges.length > 0 ? ipv4.ranges : [{ start: all.first, end: all.last }];
     if (ipv4.dhcp) for (const { start, end } of ranges) args.push('--dhcp-range', `${start},${end},${ipv4.expiry}`);
+    if (ipv4.gateway !== ipv4.subnet.gateway) args.push(`--dhcp-option-force=3,${ipv4.gateway}`);
     if (config.dnsSearch.length > 0) args.push(`--dhcp-option-force=119,${config.dnsSearch.join(',')}`);
   }
   if (ipv6) {

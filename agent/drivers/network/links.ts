@@ -110,6 +110,24 @@ export async function ensureBridge(
   enableRouting(config);
 }
 
+/** The routes behind the bridge, and none that were asked for before. */
+export async function ensureRoutes(exec: Exec, config: BridgeConfig): Promise<void> {
+  for (const [family, routes] of [
+    ['-4', config.ipv4?.routes ?? []],
+    ['-6', config.ipv6?.routes ?? []],
+  ] as const) {
+    const { stdout } = await exec('ip', [family, '-o', 'route', 'show', 'dev', config.name, 'proto', 'static']);
+    const present = stdout.split('\n').flatMap((line) => line.split(' ')[0] || []);
+    // The kernel shows a host's route without its length.
+    const isThere = (route: string) => present.includes(route) || present.includes(route.replace(/\/(32|128)$/, ''));
+    if (present.length === routes.length && routes.every(isThere)) continue;
+    await exec('ip', [family, 'route', 'flush', 'dev', config.name, 'proto', 'static']);
+    for (const route of routes) {
+      await exec('ip', [family, 'route', 'replace', route, 'dev', config.name, 'proto', 'static']);
+    }
+  }
+}
+
 /** Removes the bridge; absent is fine. */
 export async function deleteBridge(exec: Exec, name: string): Promise<void> {
   if (!isBridge(name)) return;

@@ -134,7 +134,7 @@ export function toAttachment(config: BridgeConfig, nic: Reservation): NicAttachm
     bridge: config.name,
     mtu: config.mtu,
     ipv4: withPrefix(nic.ipv4, config.ipv4),
-    ipv4Gateway: nic.ipv4 && config.ipv4 ? config.ipv4.subnet.gateway : null,
+    ipv4Gateway: nic.ipv4 && config.ipv4 ? config.ipv4.gateway : null,
     ipv6: withPrefix(nic.ipv6, config.ipv6),
     ipv6Gateway: nic.ipv6 && config.ipv6 ? config.ipv6.subnet.gateway : null,
   };

@@ -132,6 +132,22 @@ describe('changing a network', () => {
   });
 });
 
+describe('routes behind a network', () => {
+  it('are there as asked, and gone when they are no longer', async () => {
+    await driver.create(network, none);
+    const routes = async () =>
+      (await exec('ip', ['-o', 'route', 'show', 'dev', name, 'proto', 'static'])).stdout.match(/^\S+/gm);
+    const config = { ...network.config, 'ipv4.routes': '10.213.60.0/24,10.213.61.7/32' };
+    await driver.update({ ...network, config });
+    await driver.update({ ...network, config });
+    expect(await routes()).toEqual(['10.213.60.0/24', '10.213.61.7']);
+    await driver.update({ ...network, config: { ...config, 'ipv4.routes': '10.213.62.0/24' } });
+    expect(await routes()).toEqual(['10.213.62.0/24']);
+    await driver.update(network);
+    expect(await routes()).toBeNull();
+  });
+});
+
 describe('restore', () => {
   it('adopts what runs, and makes again what a reboot took', async () => {
     await driver.create(network, none);

@@ -4,7 +4,7 @@ import { readBridgeConfig } from '#agent/drivers/network/config.ts';
 import { dnsmasqArguments } from '#agent/drivers/network/dnsmasq.ts';
 import { joinLeases, parseLeases } from '#agent/drivers/network/leases.ts';
 import { renderRules } from '#agent/drivers/network/nft.ts';
-import { checkedRequest, decide, hostLine } from '#agent/drivers/network/reservations.ts';
+import { checkedRequest, decide, hostLine, toAttachment } from '#agent/drivers/network/reservations.ts';
 import { parseLinkLocal } from '#agent/drivers/network/state.ts';
 import type { Reservation } from '#agent/drivers/network/store.ts';
 import { cidr, eui64Address, hostSpan, parseSubnet, pickFree } from '#agent/drivers/network/subnet.ts';
@@ -150,6 +150,19 @@ describe('addresses', () => {
       used,
     );
     expect(Number(decided['ipv4.address']?.split('.')[1])).toBeGreaterThan(127);
+  });
+});
+
+describe('a gateway of its own', () => {
+  it('is what instances are given, by their config and by DHCP', () => {
+    const routed = readBridgeConfig(spec({ 'ipv4.address': '10.1.2.1/24', 'ipv4.dhcp.gateway': '10.1.2.254' }));
+    expect(toAttachment(routed, reservation('web', 1, '10.1.2.2')).ipv4Gateway).toBe('10.1.2.254');
+    const paths = { directory: '/d', hosts: '/d/h', names: '/d/n', leases: '/d/l', pidFile: '/r/p' };
+    expect(dnsmasqArguments(routed, paths, 'nobody')).toContain('--dhcp-option-force=3,10.1.2.254');
+    expect(() => readBridgeConfig(spec({ 'ipv4.address': '10.1.2.1/24', 'ipv4.dhcp.gateway': '1;x' }))).toThrow();
+    expect(() =>
+      readBridgeConfig(spec({ 'ipv4.address': '10.1.2.1/24', 'ipv4.routes': '10.0.0.0/8 dev lo' })),
+    ).toThrow();
   });
 });
 
