@@ -6,37 +6,37 @@
  * that member. At most one socket of a member is `up`: the newest. Memory is a cache: queries in flight, last frames.
  */
 import { DurableObject } from 'cloudflare:workers';
-import { conflict, forbidden, toWireError } from '#protocol/errors.ts';
-import { type AgentFrame, HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE, SILENCE_LIMIT_MS } from '#protocol/frames.ts';
+import { conflict, forbidden, toWireError, unavailable } from '#protocol/errors.ts';
+import { type AgentFrame, HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from '#protocol/frames.ts';
 import type { QueryName } from '#protocol/queries.ts';
 import { protocolOfQuery } from '#protocol/since.ts';
 import { NAMES_PROTOCOL, PROTOCOL_VERSION } from '#protocol/version.ts';
 import { createBlobStore } from '#worker/blobs/index.ts';
-import { BLOCKED_REASON, isBlocked } from '#worker/domain/member.ts';
+import { BLOCKED_REASON } from '#worker/domain/member.ts';
 import { type Env, parseVars } from '#worker/env.ts';
 import { shardOf } from '#worker/lib/id.ts';
 import { createLogger, type Logger } from '#worker/lib/log.ts';
 import { issueSession, SESSION_RENEW_MS } from '#worker/lib/session.ts';
-import { applyResult, cancelWaiting, isEnough, listWaitingCommands } from '#worker/state/commands.ts';
-import { readSilenceMs } from '#worker/state/config.ts';
+import { applyResult, isEnough, listWaitingCommands } from '#worker/state/commands.ts';
 import { type Db, openDb } from '#worker/state/db.ts';
 import type { Followup } from '#worker/state/followup.ts';
+import { findNameOfKey } from '#worker/state/former-members.ts';
 import { applyHostEvents } from '#worker/state/host-events.ts';
 import { listInstanceNames } from '#worker/state/instance-names.ts';
 import { applyInventory } from '#worker/state/inventory.ts';
-import { listMembers, recordHello, setOffline, setResources } from '#worker/state/members.ts';
+import { recordHello, setOffline, setResources } from '#worker/state/members.ts';
 import { listCancelling } from '#worker/state/operations.ts';
 import { createObjects } from './client.ts';
 import type { MemberPresence, Objects, Order, ToldState } from './contract.ts';
 import { admit } from './link-admission.ts';
 import { fateOf, tooOldFor } from './link-age.ts';
+import { createPresence, type Presence } from './link-presence.ts';
 import { away, createQueries, type QueryAnswer } from './link-queries.ts';
 import {
   type Attachment,
   attach,
   attachmentOf,
   CLOSE_RETRY,
-  CLOSE_SILENT,
   createLinkSockets,
   noteFrame,
   parseFrame,
@@ -44,7 +44,7 @@ import {
 } from './link-sockets.ts';
 import { createNameRoutes, type NameRoutes } from './name-routes.ts';
 import { createNameGreeter, type NameGreeter, type NamesFrame } from './names.ts';
-import { type Away, awayDeadline, HANDSHAKE_LIMIT_MS, judgePresence } from './presence.ts';
+import { HANDSHAKE_LIMIT_MS } from './presence.ts';
 
 /** Where a member's figures are kept while nobody looks; rebuilt by its next report. */
 const stateKey = (member: string) => `state:${member}`;
@@ -53,19 +53,15 @@ export class Links extends DurableObject<Env> {
   readonly #db: Db;
   readonly #objects: Objects;
   readonly #log: Logger;
-  readonly #shards: number;
   readonly #sockets: ReturnType<typeof createLinkSockets>;
   readonly #queries = createQueries();
   readonly #greeter: NameGreeter;
   readonly #names: NameRoutes;
   /** What went over the links that are up and has no result yet, to spare reading it again. */
   readonly #orders = new Map<string, { member: string; order: Order }>();
-  readonly #away = new Map<string, Away>();
-  /** `cluster.offline_threshold`, as it was when last looked. */
-  #silenceMs = SILENCE_LIMIT_MS;
+  readonly #presence: Presence;
   /** One member's results and reports are applied in the order they came. */
   readonly #turns = new Map<string, Promise<void>>();
-  #reconciled = false;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -73,10 +69,18 @@ export class Links extends DurableObject<Env> {
     this.#log = createLogger(vars.logLevel, { object: 'links' });
     this.#db = openDb(env, this.#log);
     this.#objects = createObjects(env, vars);
-    this.#shards = vars.linkShards;
     this.#sockets = createLinkSockets(ctx, this.#log);
     this.#greeter = createNameGreeter({ list: () => listInstanceNames(this.#db), log: this.#log });
     this.#names = createNameRoutes(env, vars);
+    const index = Number((ctx.id.name ?? 'links-0').replace('links-', ''));
+    this.#presence = createPresence({
+      db: this.#db,
+      log: this.#log,
+      sockets: this.#sockets,
+      isMine: (member) => shardOf(member, vars.linkShards) === index,
+      follow: (followup) => this.#follow(followup),
+      wakeAt: (timeMs) => this.#wakeAt(timeMs),
+    });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
   }
 
@@ -145,7 +149,7 @@ export class Links extends DurableObject<Env> {
     const now = Date.now();
     return this.#sockets
       .list()
-      .filter(({ view }) => view.phase === 'up' && view.lastSeenMs + this.#silenceMs > now)
+      .filter(({ view }) => view.phase === 'up' && view.lastSeenMs + this.#presence.silenceMs() > now)
       .map(({ attachment: { member, blocked, load } }) => ({ member, online: !blocked, blocked, load }));
   }
 
@@ -165,7 +169,7 @@ export class Links extends DurableObject<Env> {
 
   /** A member is about to connect; one that does not is offline. */
   async expect(member: string): Promise<void> {
-    if (this.#sockets.up(member) === undefined) await this.#wait(member, awayDeadline(Date.now()));
+    if (this.#sockets.up(member) === undefined) await this.#presence.await(member);
   }
 
   /** What the member last told of its host, and when; null: nothing yet. */
@@ -205,9 +209,7 @@ export class Links extends DurableObject<Env> {
   /** One alarm for all deadlines: handshakes, silence, links that may still come back, sessions to renew. */
   override async alarm(): Promise<void> {
     try {
-      this.#silenceMs = await readSilenceMs(this.#db);
-      await this.#reconcile();
-      await this.#judge();
+      await this.#presence.judge();
       await this.#renewSessions();
     } catch (error) {
       this.#log.error('links.alarm.failed', {}, error);
@@ -246,7 +248,7 @@ export class Links extends DurableObject<Env> {
         blocked,
         publicKey,
       });
-      this.#away.delete(member);
+      this.#presence.settle(member);
       this.#sockets.heard(member);
       // It may have gone while libSQL was asked: then it is lost like any link.
       if (socket.readyState !== WebSocket.OPEN) return await this.#lost(socket);
@@ -310,6 +312,10 @@ export class Links extends DurableObject<Env> {
           const known = kept?.member === member && isEnough(kept.order) ? { order: kept.order } : {};
           const now = new Date().toISOString();
           const applied = await applyResult(this.#db, { member, id, outcome, now, ...known });
+          // Renamed a moment ago: the result comes again under the new name.
+          if (applied.events.length === 0 && (await findNameOfKey(this.#db, attachment.publicKey)) !== member) {
+            throw unavailable(`The member "${member}" has another name`);
+          }
           this.#orders.delete(id);
           if (!applied.known) this.#log.warn('link.result.unknown', { member, commandId: id });
           else
@@ -359,12 +365,7 @@ export class Links extends DurableObject<Env> {
     this.#queries.fail(member);
     if (this.#sockets.up(member) !== undefined) return;
     this.#dropOrders(member);
-    await this.#wait(member, awayDeadline(Date.now()));
-  }
-
-  async #wait(member: string, deadlineMs: number): Promise<void> {
-    this.#away.set(member, { deadlineMs, sinceMs: Date.now() });
-    await this.#wakeAt(deadlineMs);
+    await this.#presence.await(member);
   }
 
   #dropOrders(member: string): void {
@@ -373,53 +374,10 @@ export class Links extends DurableObject<Env> {
 
   /** Nobody of this name is expected any more. */
   async #forget(member: string): Promise<void> {
-    this.#away.delete(member);
+    this.#presence.settle(member);
     this.#queries.fail(member);
     this.#dropOrders(member);
     await this.ctx.storage.delete(stateKey(member));
-  }
-
-  /** After a start of this object: members that libSQL calls online but that have no link here get time to come back. */
-  async #reconcile(): Promise<void> {
-    if (this.#reconciled) return;
-    const away = { sinceMs: Date.now(), deadlineMs: Date.now() + this.#silenceMs };
-    for (const member of await listMembers(this.#db)) {
-      const mine = shardOf(member.name, this.#shards) === this.#index();
-      const isHere = member.online || isBlocked(member);
-      if (mine && isHere && this.#sockets.up(member.name) === undefined && !this.#away.has(member.name)) {
-        this.#away.set(member.name, away);
-      }
-    }
-    this.#reconciled = true;
-  }
-
-  async #judge(): Promise<void> {
-    const sockets = this.#sockets.list();
-    const judgement = judgePresence(
-      Date.now(),
-      sockets.map(({ view }) => view),
-      this.#away,
-      this.#silenceMs,
-    );
-    for (const index of judgement.close) {
-      const entry = sockets[index];
-      if (entry !== undefined) this.#sockets.drop(entry.socket, CLOSE_SILENT, 'silent');
-    }
-    for (const { member, reason, sinceMs } of judgement.offline) {
-      this.#log.warn('member.offline', { member, reason });
-      const [since, now] = [new Date(sinceMs).toISOString(), new Date().toISOString()];
-      await this.#follow(await setOffline(this.#db, { member, reason, since, now }));
-      this.#away.delete(member);
-      await this.#cancelAbandoned(member);
-    }
-    if (judgement.nextMs !== null) await this.#wakeAt(judgement.nextMs);
-  }
-
-  /** Nobody is left to answer a cancel: the operation ends, and the member deletes what it has made when it returns. */
-  async #cancelAbandoned(member: string): Promise<void> {
-    for (const id of await listCancelling(this.#db, member)) {
-      await this.#follow(await cancelWaiting(this.#db, id, new Date().toISOString()));
-    }
   }
 
   async #renewSessions(): Promise<void> {
@@ -432,10 +390,6 @@ export class Links extends DurableObject<Env> {
       });
       attach(socket, { ...attachment, sessionMs: now });
     }
-  }
-
-  #index(): number {
-    return Number((this.ctx.id.name ?? 'links-0').replace('links-', ''));
   }
 
   async #wakeAt(timeMs: number): Promise<void> {
