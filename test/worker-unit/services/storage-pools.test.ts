@@ -218,6 +218,40 @@ describe('changing', () => {
   });
 });
 
+describe('the size of one member’s part', () => {
+  beforeEach(async () => {
+    await create({ driver: 'btrfs', config: { size: '5GiB' } });
+    world.ran.length = 0;
+  });
+  const sizeOn = async (member: string) => (await getPool(world.ctx, 'data', member)).config.size;
+
+  it('grows there alone, and stays when it is left out', async () => {
+    await put({ size: '8GiB' }, 'node2');
+    expect(world.ran).toMatchObject([
+      { member: 'node2', command: { name: 'pool.update', params: { pool: { config: { size: '8GiB' } } } } },
+    ]);
+    expect([await sizeOn('node1'), await sizeOn('node2')]).toEqual(['5GiB', '8GiB']);
+    await put({}, 'node2');
+    expect(await sizeOn('node2')).toBe('8GiB');
+  });
+
+  it('does not shrink', async () => {
+    expect(await refusalOf(put({ size: '1GiB' }, 'node2'))).toEqual({
+      code: 'bad_request',
+      message: 'The storage pool cannot be made smaller',
+    });
+    expect(world.ran).toEqual([]);
+  });
+
+  it('is as it was when the member refuses', async () => {
+    world.agent = () => {
+      throw failed('Cannot resize non-loopback pools');
+    };
+    expect((await refusalOf(put({ size: '8GiB' }, 'node2'))).message).toBe('Cannot resize non-loopback pools');
+    expect(await sizeOn('node2')).toBe('5GiB');
+  });
+});
+
 describe('removing', () => {
   it('removes it from every member', async () => {
     await create();
