@@ -1,7 +1,8 @@
 /** `POST /hooks/<id>`: where senders deliver. The signature is the authorisation. */
 import { AppError, ERROR_STATUS, type ErrorCode } from '#protocol/errors.ts';
 import { createSealer } from '#worker/lib/seal.ts';
-import { type Reception, receiveDelivery } from '#worker/services/trigger-receive.ts';
+import { receiveDelivery } from '#worker/services/trigger-receive.ts';
+import type { Reception } from '#worker/services/trigger-reception.ts';
 import { readBytes } from '../body.ts';
 import { async_, failure, sync } from '../envelope.ts';
 import { type App, route } from '../route.ts';
