@@ -4,9 +4,11 @@ import { type Dialogue, type EmptyCluster, startEmptyCluster } from '#test/harne
 import { table, waitFor } from '../support.ts';
 
 let bare: EmptyCluster;
+/** What the dialogue printed on the second host. */
+let printed = '';
 beforeAll(async () => {
   bare = await startEmptyCluster();
-  await Promise.all([1, 2, 3].map((number) => bare.boot(number)));
+  await Promise.all([1, 2, 3, 4].map((number) => bare.boot(number)));
 });
 afterAll(() => bare.stop());
 
@@ -133,6 +135,7 @@ describe('the dialogue at a terminal', () => {
     expect(screen).toContain('server_name: a0-dc1-002');
     // Not echoed: it stands only in the YAML that was asked for.
     expect(screen.split('cluster:')[0]).not.toContain('sekret');
+    printed = screen.slice(screen.lastIndexOf('\ncluster:'), screen.indexOf('\nstep: write-key')).replaceAll('\r', '');
     bare.startAgent(2);
     expect(await untilOnline('a0-dc1-002')).toHaveLength(2);
   });
@@ -161,5 +164,13 @@ describe('the dialogue at a terminal', () => {
       const shown = await bare.lxc('storage', 'show', 'local');
       return shown.stdout.includes('status: Created') && shown.stdout.includes('a0-dc1-003') ? true : undefined;
     });
+  });
+
+  it('prints a preseed by which the next host joins, once its name is edited', async () => {
+    const input = printed.replace('server_name: a0-dc1-002', 'server_name: a0-dc1-004');
+    const { code, stderr } = await bare.longshore(4, ['join', '--preseed', '--no-service'], { input });
+    expect(code, stderr).toBe(0);
+    bare.startAgent(4);
+    expect(await untilOnline('a0-dc1-004')).toHaveLength(4);
   });
 });
