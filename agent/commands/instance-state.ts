@@ -34,6 +34,7 @@ export async function changeInstanceState(
   params: Params,
 ): Promise<InstanceOutcome> {
   const { spec, action } = params;
+  if (await isLost(host, params)) return { report: { ...refOf(spec), status: 'Stopped', state: null }, volatile: {} };
   const record = getRecord(host, spec);
   host.journal.instances.put({ ...record, spec });
   const status = await statusOf(host, spec);
@@ -44,6 +45,18 @@ export async function changeInstanceState(
   // Here too, for a command whose effect an earlier process had already made.
   recordPower(host, spec, action === 'stop' ? 'STOPPED' : 'RUNNING');
   return outcomeOf(host, spec, nics);
+}
+
+/**
+ * A forced stop of an instance that the host does not have, or not the volume of: clients stop what is in `Error` before they
+ * delete it, and it is as stopped as it can be.
+ */
+async function isLost(host: Host, { spec, action, force }: Params): Promise<boolean> {
+  if (action !== 'stop' || !force || (await statusOf(host, spec)) !== 'Stopped') return false;
+  const record = host.journal.instances.find(spec);
+  if (record === undefined) return true;
+  const storage = await host.pools.open(record.pool);
+  return !(await storage.listInstanceVolumes()).includes(volumeName(spec));
 }
 
 function tellEvacuation(context: CommandContext, { action, spec }: Params): void {

@@ -113,6 +113,18 @@ describe('instance.state', () => {
     expect(state.volumes.get('c1')).toBe(false);
   });
 
+  it('takes what has lost its volume, or is not here, as stopped when it is to stop by force', async () => {
+    await create({ start: false });
+    await expect(change('stop', { force: true })).rejects.toThrow('already stopped');
+    state.volumes.delete('c1');
+    expect(await change('stop', { force: true })).toMatchObject({ report: { name: 'c1', status: 'Stopped' } });
+    await expect(change('stop')).rejects.toThrow('already stopped');
+    await expect(change('start')).rejects.toThrow('Storage volume not found');
+    const other = instanceSpec({ name: 'gone' });
+    expect(await change('stop', { spec: other, force: true })).toMatchObject({ report: { name: 'gone' } });
+    expect(host.journal.instances.find(other)).toBeUndefined();
+  });
+
   it('says that an instance is not here', async () => {
     await expect(change('start')).rejects.toMatchObject({ code: 'not_found', message: 'Instance not found' });
   });
