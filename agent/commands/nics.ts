@@ -5,6 +5,7 @@ import { notFound } from '#protocol/errors.ts';
 import { hostName } from '#protocol/names.ts';
 import type { InstanceNic } from '../drivers/instance/driver.ts';
 import type { NicAttachment } from '../drivers/network/driver.ts';
+import { readLink } from '../drivers/network/links.ts';
 import type { Host } from './host.ts';
 
 const DEFAULT_MTU = 1500;
@@ -62,7 +63,7 @@ export async function reserveNics(host: Host, spec: InstanceSpec): Promise<Insta
 async function attach(host: Host, spec: InstanceSpec, plan: NicPlan): Promise<NicAttachment> {
   if (!plan.managed) {
     const none = { ipv4: null, ipv4Gateway: null, ipv6: null, ipv6Gateway: null };
-    return { bridge: plan.parent, mtu: DEFAULT_MTU, ...none };
+    return { bridge: plan.parent, mtu: Number(readLink(plan.parent, 'mtu')) || DEFAULT_MTU, ...none };
   }
   if (host.journal.networks.find(plan.parent) === undefined) throw notFound('Network');
   return host.networks.reserve({
