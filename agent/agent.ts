@@ -24,7 +24,7 @@ import { createReporter } from './inventory/reporter.ts';
 import { watchResources } from './inventory/resources.ts';
 import { instanceKey, type Outcome } from './journal/journal.ts';
 import { openSqliteJournal } from './journal/sqlite.ts';
-import { cleanUp } from './leave/clean-up.ts';
+import { cleanUp, forgetWork } from './leave/clean-up.ts';
 import type { WorkFrame } from './link/connection.ts';
 import { openSocket } from './link/connection.ts';
 import type { Trust } from './link/dial.ts';
@@ -74,6 +74,8 @@ export interface AgentDeps {
 export interface Agent {
   /** Resolves when the control plane has said that the member was removed; the link is over then. */
   removed: Promise<LinkRemoval>;
+  /** Drops what its cluster still waited for: a later membership must not go on with it. After `stop`. */
+  forgetWork(): void;
   /** Takes away what was made for the cluster; answers what stays, a line each. After `stop`. */
   cleanUp(): Promise<string[]>;
   /** Instances go on running; unfinished commands are taken up by the next start. */
@@ -188,6 +190,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
 
   return {
     removed,
+    forgetWork: () => forgetWork(journal),
     cleanUp: () => cleanUp(host),
     stop: async () => {
       dispatcher.stop();

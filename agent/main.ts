@@ -108,6 +108,7 @@ async function runMember(configPath: string, stopped: Promise<string>): Promise<
   endMembership(configPath, config, end);
   await new Promise((resolve) => setTimeout(resolve, LINGER_MS));
   await agent.stop();
+  agent.forgetWork();
   if (end.cleanUp) return leave(configPath, config, end.message, agent.cleanUp);
   say(`${end.message}. The instances on this host go on running.`);
   process.exit(EXIT_REMOVED);

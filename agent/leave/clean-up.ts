@@ -3,6 +3,14 @@ import { readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { failed } from '#protocol/errors.ts';
 import type { Host } from '../commands/host.ts';
+import type { Journal } from '../journal/journal.ts';
+
+/** Ends every command of the cluster that was, with or without a result: nobody there wants to hear of it. */
+export function forgetWork(journal: Journal): void {
+  const error = { code: 'cancelled', message: 'The member was removed' } as const;
+  for (const { id } of journal.listUnfinished()) journal.finish(id, { ok: false, error });
+  for (const { id } of journal.listUnacknowledged()) journal.acknowledge(id);
+}
 
 /** One line for a person about each thing that could not go, or that was left because it is in use. */
 export async function cleanUp(host: Host): Promise<string[]> {

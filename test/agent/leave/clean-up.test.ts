@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { execute } from '#agent/commands/executors.ts';
 import type { Host } from '#agent/commands/host.ts';
-import { cleanUp } from '#agent/leave/clean-up.ts';
+import { cleanUp, forgetWork } from '#agent/leave/clean-up.ts';
 import { createFakeState, type FakeHostState } from '../fakes/drivers.ts';
 import { createFakeHost, fakeContext } from '../fakes/host.ts';
 import { imageSource, instanceSpec, networkSpec, poolSpec } from '../fakes/specs.ts';
@@ -36,6 +36,15 @@ it('takes away nothing while an instance is there, whatever the control plane be
   expect(await cleanUp(host)).toEqual([expect.stringContaining('still on this host')]);
   expect(host.journal.pools.list()).toHaveLength(1);
   expect(host.journal.networks.list()).toHaveLength(1);
+});
+
+it('goes on with nothing that its cluster wanted, whether it had begun or not', () => {
+  const { journal } = host;
+  for (const id of ['begun', 'done']) journal.accept({ id, name: 'pool.create', params: { pool: poolSpec() } });
+  journal.finish('done', { ok: true, result: { config: {} } });
+  forgetWork(journal);
+  expect(journal.listUnfinished()).toEqual([]);
+  expect(journal.listUnacknowledged()).toEqual([]);
 });
 
 it('leaves a pool that cannot go, says so, and takes away the rest', async () => {
