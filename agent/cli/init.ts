@@ -19,6 +19,7 @@ import { runWizard, type Wanted } from '../init/wizard.ts';
 import { findJoinedMember, joinPaths } from '../join/files.ts';
 import { type JoinDeps, joinCluster } from '../join/join.ts';
 import { mergeMemberConfig } from '../join/member-config.ts';
+import { parseAnyToken } from '../join/token.ts';
 import { openTerminal, type Terminal } from '../prompt/terminal.ts';
 import { HOST_ARGS, joinDeps, readMemberFlags, readPlaces } from './host.ts';
 import { reporting } from './reporting.ts';
@@ -109,7 +110,7 @@ function findToken(flags: Flags): string | null {
   if (text === null) return null;
   const address = flags['control-plane'];
   if (address === undefined) return text.trim();
-  const token = { ...JSON.parse(Buffer.from(text.trim(), 'base64').toString('utf8')), addresses: [address] };
+  const token = { ...parseAnyToken(text), addresses: [address] };
   return Buffer.from(JSON.stringify(token)).toString('base64');
 }
 
