@@ -1,6 +1,7 @@
 /** A whole agent over fake drivers and a real websocket, against a control plane that the test plays. */
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -25,14 +26,18 @@ let directory: string;
 let state: FakeHostState;
 let plane: FakeControlPlane;
 const agents: Agent[] = [];
+/** The control plane takes no link. */
+let isAway: boolean;
 
 beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), 'longshore-agent-'));
   const { privateKey } = generateKeyPairSync('ed25519');
   writeFileSync(join(directory, 'agent.key'), privateKey.export({ type: 'pkcs8', format: 'pem' }));
   state = createFakeState();
+  isAway = false;
   plane = await startControlPlane((peer) => {
     if (!peer.request.url?.startsWith('/agent/link')) return;
+    if (isAway) return peer.socket.terminate();
     peer.send({ type: 'challenge', nonce: 'n'.repeat(32), protocol: 1 });
     peer.socket.once('message', () => peer.send({ type: 'welcome', session: 'the-session', protocol: 1 }));
   });
@@ -183,3 +188,39 @@ it('answers queries, with the reason when it cannot', async () => {
   expect(outcomes.q2).toEqual({ ok: true, result: { leases: [] } });
   expect(outcomes.q3).toMatchObject({ ok: false, error: { code: 'bad_request' } });
 });
+
+it('serves its instances without the control plane, and tells what happened before what is, at the next link', async () => {
+  await start();
+  const before = await link();
+  for (const command of [pool, network, create]) before.send(command);
+  await resultOf(before, 'create');
+  isAway = true;
+  before.socket.terminate();
+  const socketPath = join(directory, 'run', 'unix.socket');
+  const ask = (method: string, path: string, body = '') =>
+    new Promise<{ status: number; operation: string; metadata: unknown }>((resolve, reject) => {
+      const outgoing = request({ socketPath, method, path, headers: { 'content-length': body.length } }, (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('end', () =>
+          resolve({ status: response.statusCode, ...JSON.parse(Buffer.concat(chunks).toString()) }),
+        );
+      });
+      outgoing.on('error', reject);
+      outgoing.end(body);
+    });
+  expect(await ask('GET', '/1.0/instances?recursion=1')).toMatchObject({
+    metadata: [{ name: 'c1', status: 'Running' }],
+  });
+  const { operation } = await ask('PUT', '/1.0/instances/c1/state', '{"action":"stop","force":true}');
+  expect(await ask('GET', `${operation}/wait`)).toMatchObject({ metadata: { status: 'Success' } });
+  isAway = false;
+  await eventually(() => expect(linkPeer()?.frames.some(({ type }) => type === 'inventory')).toBe(true));
+  const frames = linkPeer()?.frames.filter(({ type }) => type === 'events' || type === 'inventory') ?? [];
+  expect(frames).toMatchObject([
+    { type: 'events', events: [{ seq: 1, action: 'instance-stopped', name: 'c1', status: 'Stopped' }] },
+    { type: 'inventory', full: true, instances: [{ name: 'c1', status: 'Stopped' }] },
+  ]);
+  // What began here is answered here.
+  expect(await ask('GET', operation)).toMatchObject({ status: 'Success' });
+}, 30_000);
