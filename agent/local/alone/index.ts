@@ -45,7 +45,7 @@ export function createAlone(given: AloneDeps): Alone {
   const api: Api = { deps, operations, execs: createExecs(deps, operations) };
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false });
   const operationOf = (incoming: IncomingMessage) =>
-    operations.find(/^\/1\.0\/operations\/([^/]+)/.exec(readTarget(incoming).path)?.[1] ?? '');
+    operations.find(/^\/1\.0\/operations\/([^/?]+)/.exec(incoming.url ?? '')?.[1] ?? '');
 
   /** What to do with the socket once it is open. Throws the refusal. */
   const acceptorOf = (incoming: IncomingMessage): ((socket: WebSocket) => void) => {

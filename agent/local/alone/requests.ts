@@ -14,8 +14,11 @@ export interface Target {
   recursion: number;
 }
 
+/** Throws `bad_request` for what is no path. */
 export function readTarget(incoming: IncomingMessage): Target {
-  const { pathname, searchParams: query } = new URL(incoming.url ?? '/', 'http://localhost');
+  const url = incoming.url ?? '/';
+  if (!URL.canParse(url, 'http://localhost')) throw badRequest('Invalid path');
+  const { pathname, searchParams: query } = new URL(url, 'http://localhost');
   const all = query.get('all-projects') === 'true';
   return {
     path: pathname.length > 1 ? pathname.replace(/\/$/, '') : pathname,

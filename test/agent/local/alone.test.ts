@@ -151,6 +151,10 @@ describe('a host on its own', () => {
     });
   });
 
+  it.each(['//', '/1.0/instances/%', '/1.0/instances/%E0%A4%A/state'])('refuses %s, which is no path', async (path) => {
+    expect(await call('GET', path)).toMatchObject({ status: 400, body: { error_code: 400 } });
+  });
+
   it('lists its instances with their state, those of one project or of all', async () => {
     host.journal.instances.put({
       spec: instanceSpec({ project: 'blue', name: 'c2' }),
