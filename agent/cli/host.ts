@@ -22,6 +22,7 @@ export const HOST_ARGS = {
   'log-dir': { type: 'string', description: 'For logs of instances' },
   socket: { type: 'string', description: 'Unix sockets of the local API, separated by commas' },
   service: { type: 'boolean', description: 'Install and start the systemd unit', default: true },
+  steps: { type: 'boolean', description: 'Tell each step of the join on stderr, ahead of it', default: false },
 } as const;
 
 interface HostArgs {
@@ -64,14 +65,14 @@ export function readMemberFlags(rawArgs: readonly string[]): MemberConfig {
 }
 
 /** A real host. Without a terminal nothing is asked: open questions mean the defaults. */
-export const joinDeps = (terminal: Terminal | null): JoinDeps => ({
+export const joinDeps = (terminal: Terminal | null, { steps }: { steps: boolean }): JoinDeps => ({
   exec,
   readResources: createHostReader({ exec, managedNetworks: () => new Set() }),
   answer: (questions) => askAll(terminal, questions),
   confirm: async () => terminal === null || terminal.askBool('Join? (yes/no) [default=yes]: ', true),
   print: (line) => console.log(line),
   // At once and whole, so that whoever watches knows what is under way.
-  step: (name) => void writeSync(2, `step: ${name}\n`),
+  step: (name) => void (steps && writeSync(2, `step: ${name}\n`)),
   hasSystemd: () => existsSync('/run/systemd/system'),
 });
 

@@ -55,7 +55,7 @@ export const init = defineCommand({
       const modes = [args.auto, args.minimal, args.preseed, args.dump].filter(Boolean).length;
       if (args.dump && modes > 1) throw badRequest("Can't use --dump with other flags");
       if (args.preseed && modes > 1) throw badRequest("Can't use --auto and --preseed together");
-      const host = openHost(await readPlaces(args));
+      const host = { ...openHost(await readPlaces(args)), steps: args.steps };
       if (args.dump) {
         if (host.api === null) throw badRequest('This host is not a member of a cluster: nothing to dump');
         process.stdout.write(renderPreseed(await dumpPreseed(host.api)));
@@ -83,6 +83,7 @@ interface Flags {
 }
 
 interface HostHere {
+  steps: boolean;
   places: Awaited<ReturnType<typeof readPlaces>>;
   dataDir: string;
   socketPaths: string[];
@@ -90,7 +91,7 @@ interface HostHere {
   api: Api | null;
 }
 
-function openHost(places: Awaited<ReturnType<typeof readPlaces>>): HostHere {
+function openHost(places: Awaited<ReturnType<typeof readPlaces>>): Omit<HostHere, 'steps'> {
   const { config: configPath } = joinPaths(places.configDir);
   if (findJoinedMember(configPath) !== null) {
     const config = readConfig(configPath, process.env);
@@ -159,7 +160,7 @@ async function automatic(host: HostHere, flags: Flags & Record<string, unknown>)
 }
 
 async function factsOf(host: HostHere, flags: Flags) {
-  const resources = await joinDeps(null).readResources();
+  const resources = await joinDeps(null, host).readResources();
   const { pools, networks } = await namesThere(host);
   const token = findToken(flags);
   return readFacts({ dataDir: host.dataDir, resources, pools, networks, joined: host.api !== null, token });
@@ -196,7 +197,7 @@ async function carryOut(
 ): Promise<void> {
   const wanted = await wanting;
   const warn = (line: string) => console.error(line);
-  const deps = { ...joinDeps(terminal), confirm: async () => true };
+  const deps = { ...joinDeps(terminal, host), confirm: async () => true };
   if (wanted.kind === 'apply') {
     if (terminal !== null) await offerPreseed(terminal, wanted.preseed);
     if (host.api !== null) await applyPreseed(host.api, wanted.preseed, warn);

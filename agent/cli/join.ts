@@ -37,13 +37,13 @@ export const join = defineCommand({
         for (const line of explainPreseed(preseed, 'join')) console.error(line);
         const wanted = await joinFromPreseed(preseed);
         const memberConfig = [...wanted.memberConfig, ...given];
-        await joinCluster(joinDeps(null), { ...places, ...wanted, memberConfig });
+        await joinCluster(joinDeps(null, args), { ...places, ...wanted, memberConfig });
         return;
       }
       const terminal = args.yes || !process.stdin.isTTY ? null : openTerminal(process.stdin, process.stdout);
       try {
         const right = await chooseRight(terminal, places.configDir, args);
-        await joinCluster(joinDeps(terminal), { ...places, right, name: args.name, memberConfig: given });
+        await joinCluster(joinDeps(terminal, args), { ...places, right, name: args.name, memberConfig: given });
       } finally {
         terminal?.close();
       }

@@ -6,9 +6,12 @@ import { readConfig } from '../config.ts';
 /** Download, restart, two trials and the way back. */
 const LIMIT_MS = 180_000;
 const PAUSE_MS = 500;
+/** An agent that starts has its link within a second or two. */
+const START_LIMIT_MS = 10_000;
 
 const Envelope = z.object({
   error: z.string().optional(),
+  error_code: z.number().optional(),
   metadata: z.object({ id: z.string(), status_code: z.number(), err: z.string() }).nullish(),
 });
 
@@ -18,7 +21,7 @@ export async function upgradeAgent(configPath: string, wanted: string | undefine
   const [socketPath] = config.socketPaths;
   if (socketPath === undefined) throw new Error(`${configPath} names no socket to ask through`);
   const member = wanted ?? config.member;
-  const started = await ask(socketPath, 'POST', `/1.0/cluster/members/${encodeURIComponent(member)}/upgrade`);
+  const started = await start(socketPath, `/1.0/cluster/members/${encodeURIComponent(member)}/upgrade`);
   const id = started?.metadata?.id;
   if (id === undefined) throw new Error(started?.error ?? 'The agent of this host does not answer');
   console.log(`Upgrading the agent of "${member}"`);
@@ -31,6 +34,16 @@ export async function upgradeAgent(configPath: string, wanted: string | undefine
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
   }
   throw new Error(`The upgrade takes longer than ${LIMIT_MS / 1000} s; see operation ${id}`);
+}
+
+/** Nothing was started by a request that nobody could take: the agent, or the link, may just be starting. */
+async function start(socketPath: string, path: string): Promise<z.infer<typeof Envelope> | null> {
+  for (const deadline = Date.now() + START_LIMIT_MS; ; ) {
+    const answer = await ask(socketPath, 'POST', path);
+    const isAway = answer === null || answer.error_code === 503;
+    if (!isAway || Date.now() > deadline) return answer;
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+  }
 }
 
 /** Null when nobody answers, or with something else than the API's JSON. */

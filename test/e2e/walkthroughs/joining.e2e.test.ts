@@ -60,7 +60,7 @@ describe('a join', () => {
       'mkdir -p /var/lib/misc/mine; echo kept >/var/lib/misc/mine/file; ip link add br0 type bridge',
     ]);
     const token = await newToken('host2');
-    const argv = [...bare.program, 'join', token, '--yes', '--no-service'];
+    const argv = [...bare.program, 'join', token, '--yes', '--no-service', '--steps'];
     for (const step of JOIN_STEPS) {
       await bare.exec(2, ['bash', '-c', KILL_AT, 'kill-at', step, ...argv]);
       const seen = (await rows()).filter((row) => row[0] === 'host2');
