@@ -66,7 +66,7 @@ const BUSY_FACTOR = 2;
  * makes an instance there count for so many more.
  */
 const JITTER = 0.25;
-const TAKEN_FACTOR = 8;
+const TAKEN_FACTOR = 12;
 
 /** 0 … 1 in steps of a quarter: differences within a step are noise. */
 const band = (fraction: number): number => Math.round(Math.min(1, Math.max(0, fraction)) * BANDS) / BANDS;

@@ -199,7 +199,7 @@ describe('placement', () => {
       ok: true,
       scores: [
         { member: 'a', parts: { memory: 30, cpu: 40, instances: -50, image: 0.5, failureDomain: 0, busy: 0 } },
-        { member: 'b', parts: { cpu: -140, busy: -1_000_000 } },
+        { member: 'b', parts: { cpu: -210, busy: -1_000_000 } },
       ],
     });
   });
