@@ -267,6 +267,7 @@ describe('a member that comes and goes', () => {
   const renamed = newName('renamed');
   const again = newName('again');
   const lasting = newName('lasting');
+  const busy = newName('busy');
   const state = async (name: string) =>
     (await host.exec(['lxc-info', '-P', '/var/lib/longshore/containers', '-n', name, '-sH'])).stdout.trim();
 
@@ -278,7 +279,7 @@ describe('a member that comes and goes', () => {
   afterAll(async () => {
     for (const name of [renamed, again, first]) await lxc('cluster', 'remove', '--force', '--yes', name);
     await cluster.removeHost(number);
-    await removeInstances([lasting]);
+    await removeInstances([lasting, busy]);
   });
 
   it('takes a new name with all that is on it', async () => {
@@ -299,6 +300,18 @@ describe('a member that comes and goes', () => {
     }
     await refused(['cluster', 'rename', renamed, 'host1'], /already has a member/);
     await refused(['cluster', 'rename', 'nope', 'x'], 'Cluster member not found');
+  });
+
+  it('takes a new name in the middle of a launch, which ends well', async () => {
+    const middle = newName('middle');
+    const launched = lxc('launch', 'tiny', busy, '--target', renamed);
+    await waitFor('the launch to begin', async () => ((await instancesOf([busy])).length > 0 ? true : undefined));
+    await ok('cluster', 'rename', renamed, middle);
+    expect(await launched).toMatchObject({ code: 0, stderr: '' });
+    expect((await instancesOf([busy]))[0]).toMatchObject({ status: 'Running', location: middle });
+    await ok('cluster', 'rename', middle, renamed);
+    await becomes(renamed, 'Online');
+    await ok('delete', '--force', busy);
   });
 
   it('keeps it over a restart of its agent, and learns one that it got while it was off', async () => {
