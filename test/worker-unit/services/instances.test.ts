@@ -474,9 +474,7 @@ describe('state', () => {
     const away = { status: 503, message: 'Cluster member "node2" is offline' };
     expect(await refusal(state('start'))).toEqual(away);
     expect(
-      await refusal(
-        renameInstance(world.ctx, { project: 'default', name: 'c1' }, InstancePost.parse({ name: 'c9' })),
-      ),
+      await refusal(renameInstance(world.ctx, { project: 'default', name: 'c1' }, InstancePost.parse({ name: 'c9' }))),
     ).toEqual(away);
     expect(await refusal(deleteInstance(world.ctx, 'default', 'c1'))).toEqual(away);
     expect(await world.db.select().from(operations)).toEqual(before);
