@@ -3,7 +3,7 @@
  * with a later one. An agent that is asked for something it does not know could only answer that the frame is bad, so the
  * control plane does not ask, and says what to do instead.
  */
-import type { CommandName } from './commands.ts';
+import type { Command, CommandName } from './commands.ts';
 import type { ControlFrame } from './frames.ts';
 import type { QueryName } from './queries.ts';
 import { NAMES_PROTOCOL } from './version.ts';
@@ -39,6 +39,14 @@ const SECOND = 2;
 
 /** The oldest protocol that has this command. */
 export const protocolOfCommand = (name: CommandName): number => (FIRST_COMMANDS.includes(name) ? 1 : SECOND);
+
+/** The oldest protocol whose agents do all that this command says: an older one would leave out what it cannot read. */
+export function protocolOfOrder(command: Pick<Command, 'name' | 'params'>): number {
+  const { params } = command;
+  const isCopy = 'copyOf' in params && params.copyOf !== undefined;
+  const isSent = 'from' in params && params.from !== undefined;
+  return isCopy || isSent ? SECOND : protocolOfCommand(command.name);
+}
 
 /** The oldest protocol that has this query. */
 export const protocolOfQuery = (name: QueryName): number => (FIRST_QUERIES.includes(name) ? 1 : SECOND);

@@ -2,7 +2,7 @@
 import type { CommandName } from '#protocol/commands.ts';
 import { failed, toWireError, type WireError } from '#protocol/errors.ts';
 import type { QueryName } from '#protocol/queries.ts';
-import { protocolOfCommand } from '#protocol/since.ts';
+import { protocolOfOrder } from '#protocol/since.ts';
 import { upgradeAdvice } from '#worker/domain/member.ts';
 import type { Order } from './contract.ts';
 import type { Attachment } from './link-sockets.ts';
@@ -15,9 +15,9 @@ type Age = Pick<Attachment, 'member' | 'protocol' | 'blocked'>;
  */
 export function fateOf(
   { protocol, blocked }: Age,
-  order: Pick<Order, 'name' | 'operationId'>,
+  order: Pick<Order, 'name' | 'params' | 'operationId'>,
 ): 'send' | 'wait' | 'refuse' {
-  const isKnown = protocol >= protocolOfCommand(order.name);
+  const isKnown = protocol >= protocolOfOrder(order);
   if (blocked && !(isKnown && order.name === 'agent.upgrade'))
     return order.name === 'agent.upgrade' ? 'refuse' : 'wait';
   if (isKnown) return 'send';

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { PROTOCOL_MINIMUM, PROTOCOL_VERSION } from '#protocol/version.ts';
 import { BLOCKED_REASON, type MemberStanding, memberStatus } from '#worker/domain/member.ts';
+import type { Order } from '#worker/objects/contract.ts';
 import { fateOf } from '#worker/objects/link-age.ts';
 
 const NOW = '2026-11-21T10:00:40.000Z';
@@ -48,6 +49,12 @@ describe('a member’s status', () => {
 
 describe('what an agent is given', () => {
   const age = (protocol: number, blocked = false) => ({ member: 'host2', protocol, blocked });
+  it('refuses what an old agent would do by half: it would make an empty instance of a copy', () => {
+    const params = { copyOf: { project: 'default', name: 'c1' } };
+    const copy = { name: 'instance.create', params, operationId: 'op' } as Order;
+    expect([fateOf(age(1), copy), fateOf(age(2), copy)]).toEqual(['refuse', 'send']);
+  });
+
   it.each([
     ['a current agent gets everything', age(2), 'agent.upgrade', 'op', 'send'],
     ['an agent of the first protocol gets what it knows', age(1), 'instance.create', 'op', 'send'],
@@ -57,6 +64,6 @@ describe('what an agent is given', () => {
     ['but its upgrade, when it can do that', age(2, true), 'agent.upgrade', 'op', 'send'],
     ['and nobody waits for one it cannot do', age(0, true), 'agent.upgrade', 'op', 'refuse'],
   ] as const)('%s', (_what, who, name, operationId, fate) => {
-    expect(fateOf(who, { name, operationId })).toBe(fate);
+    expect(fateOf(who, { name, params: {}, operationId } as Order)).toBe(fate);
   });
 });
