@@ -178,4 +178,16 @@ describe('a member', () => {
       expect.objectContaining({ type: 'Removed cluster member returned', location: 'first', status: 'new' }),
     );
   });
+
+  it('that was removed while it was off joins again without ever being told', async () => {
+    await join('first');
+    startAgent();
+    await isOnline('first');
+    await stopAgent();
+    await ok('cluster', 'remove', '--force', '--yes', 'first');
+    await join('first');
+    startAgent();
+    await isOnline('first');
+    expect((await local('cluster', 'list')).code).toBe(0);
+  });
 });
