@@ -3,13 +3,16 @@
  * fails, what was made is taken back and the host leaves again, so that the next try starts where this one did.
  */
 import { existsSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { badRequest, failed } from '#protocol/errors.ts';
+import { DEFAULT_DATA_DIR } from '../config.ts';
 import { joinPaths } from '../join/files.ts';
 import { type JoinDeps, type JoinOptions, joinCluster } from '../join/join.ts';
 import type { JoinRight } from '../join/right.ts';
 import { isBootstrapToken, parseAnyToken } from '../join/token.ts';
+import { removeState } from '../leave/clean-up.ts';
 import { type Api, createApi } from './api.ts';
 import { applyPreseed } from './apply.ts';
 import type { Preseed } from './preseed.ts';
@@ -44,7 +47,8 @@ export async function formCluster(deps: FormDeps, options: FormOptions): Promise
   checkReferences(options.preseed);
   const right = rightOf(options);
   const { serverName: _, token: __, preseed, ...places } = options;
-  const keyWasThere = existsSync(joinPaths(options.configDir).key);
+  const dataDir = options.settings.dataDir ?? DEFAULT_DATA_DIR;
+  const before = { key: existsSync(joinPaths(options.configDir).key), state: existsSync(join(dataDir, 'agent.db')) };
   const member = await joinCluster(deps, { ...places, right, first: true });
   const agent = await deps.openAgent(options.configDir);
   const api = createApi(agent.socketPath);
@@ -52,7 +56,7 @@ export async function formCluster(deps: FormDeps, options: FormOptions): Promise
     await untilOnline(api, member);
     await applyPreseed(api, preseed, deps.warn);
   } catch (error) {
-    await leaveAgain(deps, options, { api, agent, member, keyWasThere });
+    await leaveAgain(deps, options, { api, agent, member, dataDir, before });
     throw error;
   }
   await agent.release();
@@ -104,11 +108,13 @@ interface Formed {
   api: Api;
   agent: FormingAgent;
   member: string;
-  keyWasThere: boolean;
+  dataDir: string;
+  /** What of an agent was on the host ahead of this. */
+  before: { key: boolean; state: boolean };
 }
 
 async function leaveAgain(deps: FormDeps, options: FormOptions, formed: Formed): Promise<void> {
-  const { api, agent, member, keyWasThere } = formed;
+  const { api, agent, member, dataDir, before } = formed;
   try {
     await api.send('DELETE', `/1.0/cluster/members/${encodeURIComponent(member)}`);
   } catch (error) {
@@ -120,5 +126,6 @@ async function leaveAgain(deps: FormDeps, options: FormOptions, formed: Formed):
   const paths = joinPaths(options.configDir);
   rmSync(paths.config, { force: true });
   rmSync(paths.record, { force: true });
-  if (!keyWasThere) rmSync(paths.key, { force: true });
+  if (!before.key) rmSync(paths.key, { force: true });
+  if (!before.state) removeState(dataDir);
 }

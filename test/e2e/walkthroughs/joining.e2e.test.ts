@@ -95,7 +95,7 @@ describe('a join', () => {
     const full = await join(3, token, '--storage', 'plain:source=/var/lib/misc/full');
     expect(full.code).toBe(1);
     expect(full.stderr).toContain(`Cannot join: storage pool "plain": source path "/var/lib/misc/full" isn't empty`);
-    await bare.exec(3, ['ip', 'link', 'add', 'br0', 'type', 'dummy']);
+    await bare.exec(3, ['ip', 'link', 'add', 'br0', 'type', 'veth', 'peer', 'name', 'other']);
     const face = await join(3, token, '--storage', 'plain:source=/var/lib/misc/empty');
     expect(face.stderr).toContain(
       'Cannot join: network "br0": this host has an interface of that name that is no bridge',
