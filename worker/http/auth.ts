@@ -9,6 +9,7 @@ import { bearerToken, keyId, verifySession } from '#worker/lib/session.ts';
 import { certificateDates, pemToDer } from '#worker/lib/x509.ts';
 import type { Context, Principal } from '#worker/services/context.ts';
 import { findCertificate } from '#worker/state/certificates.ts';
+import { findNameOfKey, readFormerNames } from '#worker/state/former-members.ts';
 import { findMember } from '#worker/state/members.ts';
 
 /** The TLS peer, trusted or not: what `POST /1.0/certificates` may add. */
@@ -99,13 +100,24 @@ export const NOBODY: Caller = untrusted('', null);
 
 async function localUser(request: Request, env: Env, ctx: Context, token: string): Promise<Caller | null> {
   const session = await verifySession(env, token);
-  const member = session === null ? undefined : await findMember(ctx.db, session.member);
-  // The name may be another host's by now.
-  if (session === null || member === undefined || (await keyId(member.publicKey)) !== session.keyId) return null;
+  const member = session === null ? null : await memberOfSession(ctx, session);
+  if (member === null) return null;
   const claimed = request.headers.get('x-longshore-local-user') ?? 'root';
   const username = /^[\w.@$-]{1,64}$/.test(claimed) ? claimed : 'unknown';
-  const principal: Principal = { protocol: 'unix', username, address: '@', projects: null, member: session.member };
+  const principal: Principal = { protocol: 'unix', username, address: '@', projects: null, member };
   return { principal, trusted: true, metrics: false, peer: null };
+}
+
+/** The member whose key the session is bound to, under its present name; the session's may be another host's by now. */
+async function memberOfSession(ctx: Context, session: { member: string; keyId: string }): Promise<string | null> {
+  const row = await findMember(ctx.db, session.member);
+  if (row !== undefined && (await keyId(row.publicKey)) === session.keyId) return row.name;
+  // Renamed a moment ago: its agent is about to get a session for the new name.
+  for (const former of await readFormerNames(ctx.db, session.member)) {
+    if (former.kind !== 'renamed' || (await keyId(former.publicKey)) !== session.keyId) continue;
+    return (await findNameOfKey(ctx.db, former.publicKey)) ?? null;
+  }
+  return null;
 }
 
 function readPeer(cf: z.infer<typeof Cf>): Peer | null {

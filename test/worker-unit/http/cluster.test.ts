@@ -174,6 +174,17 @@ describe('members', () => {
     expect(actionsOf(api.asked.published)).toEqual(['cluster-member-renamed']);
   });
 
+  it('go on serving their hosts’ users over a new name, not whoever gets the old one', async () => {
+    const api = await openCluster();
+    const ask = () => api.call('GET', '/1.0', { as: { member: 'm2' } });
+    await api.call('POST', `${PATH}/m2`, { body: { server_name: 'm9' } });
+    expect((await ask()).body.metadata.auth).toBe('trusted');
+    await addMember(api.db, 'm2', { publicKey: 'another' });
+    expect((await ask()).body.metadata.auth).toBe('trusted');
+    await api.call('DELETE', `${PATH}/m9`);
+    expect((await ask()).body.metadata.auth).toBe('untrusted');
+  });
+
   it.each([
     ['m1', 'm2', 409, 'The cluster already has a member with name: m2'],
     ['nope', 'm3', 404, 'Cluster member not found'],
