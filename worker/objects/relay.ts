@@ -46,7 +46,12 @@ export class Relay {
     this.#failure = error;
     this.#wake();
     this.#abort.abort(error);
-    this.#writable?.abort(error).catch(() => {});
+    if (!this.#isSending) this.#close();
+  }
+
+  /** The content tells by itself that it is not whole; an error here would only be noise in the log. */
+  #close(): void {
+    this.#writable?.close().catch(() => {});
   }
 
   async #giveUp({ error }: FileOutcome): Promise<void> {
@@ -73,10 +78,8 @@ export class Relay {
   async #watch(first: MoveSide, find: FindSide): Promise<void> {
     let side: MoveSide | null = first;
     while (!this.#isOver && this.#failure === null) {
-      if (side === null || !side.peerStands) {
-        this.fail(unavailable(`Cluster member "${first.peer}" has given up`));
-        return;
-      }
+      if (side === null) return this.fail(unavailable('The transfer has ended'));
+      if (!side.peerStands) return this.fail(unavailable(`Cluster member "${first.peer}" has given up`));
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
       // A database that does not answer is no reason to give up.
       side = await find().catch(() => first);
@@ -100,6 +103,7 @@ export class Relay {
       throw this.#failure ?? error;
     } finally {
       this.#isSending = false;
+      if (this.#failure !== null) this.#close();
     }
   }
 }
