@@ -54,6 +54,7 @@ export async function runUnjoined(
     settings: { dataDir, socketPaths },
     launcher: process.env.LONGSHORE_LAUNCHER ?? '/usr/local/bin/longshore',
     service: false,
+    agentWaits: true,
     bootstrapFiles: [join(configDir, 'bootstrap.token'), BOOTSTRAP_FILE],
     identityDir: lxdDir(),
   };

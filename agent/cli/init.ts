@@ -196,6 +196,7 @@ async function carryOut(
   memberConfig: ReturnType<typeof readMemberFlags>,
 ): Promise<void> {
   const wanted = await wanting;
+  const agentWaits = host.api === null && (await isAgentWaiting(host.socketPaths));
   const warn = (line: string) => console.error(line);
   const deps = { ...joinDeps(terminal, host), confirm: async () => true };
   if (wanted.kind === 'apply') {
@@ -207,16 +208,18 @@ async function carryOut(
     const { preseed, kind: _, ...join } = wanted;
     const values = mergeMemberConfig(join.memberConfig, memberConfig);
     const asking = terminal === null ? deps : { ...deps, ...offering(terminal, deps, preseed) };
-    await joinCluster(asking, { ...host.places, ...join, memberConfig: values });
+    await joinCluster(asking, { ...host.places, ...join, memberConfig: values, agentWaits });
     dropStaged(host.dataDir);
     return;
   }
   if (terminal !== null) await offerPreseed(terminal, wanted.preseed);
-  const waiting = await isAgentWaiting(host.socketPaths);
   const service = deps.hasSystemd() && host.places.service;
   const { serverName, token } = wanted;
   const preseed = mergePreseeds(readStaged(host.dataDir), wanted.preseed);
-  const openAgent = (configDir: string) => openFormingAgent(configDir, { service, waiting });
-  await formCluster({ ...deps, openAgent, warn }, { ...host.places, memberConfig, serverName, token, preseed });
+  const openAgent = (configDir: string) => openFormingAgent(configDir, { service, waiting: agentWaits });
+  await formCluster(
+    { ...deps, openAgent, warn },
+    { ...host.places, memberConfig, serverName, token, preseed, agentWaits },
+  );
   dropStaged(host.dataDir);
 }

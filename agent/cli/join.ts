@@ -4,6 +4,7 @@ import { defineCommand } from 'citty';
 import { badRequest } from '#protocol/errors.ts';
 import { confirmServer } from '../init/confirm-server.ts';
 import { explainPreseed } from '../init/explain.ts';
+import { isAgentWaiting } from '../init/forming-agent.ts';
 import { joinFromPreseed } from '../init/join-section.ts';
 import { parsePreseed } from '../init/preseed.ts';
 import { joinPaths } from '../join/files.ts';
@@ -30,7 +31,8 @@ export const join = defineCommand({
   },
   run: ({ args, rawArgs }) =>
     reporting(async () => {
-      const places = await readPlaces(args);
+      const here = await readPlaces(args);
+      const places = { ...here, agentWaits: await isAgentWaiting(here.settings.socketPaths ?? []) };
       const given = readMemberFlags(rawArgs);
       if (args.preseed) {
         const preseed = parsePreseed(readFileSync(0, 'utf8'));

@@ -46,6 +46,8 @@ export interface JoinOptions {
   launcher: string;
   /** False: install and start nothing. */
   service: boolean;
+  /** An agent runs here and only waits for the membership. */
+  agentWaits?: boolean;
 }
 
 export interface JoinDeps {

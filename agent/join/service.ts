@@ -11,11 +11,12 @@ export interface ServiceDeps {
 /** Installs and starts the unit where systemd runs; elsewhere says how to start the agent. May be repeated. */
 export async function startService(
   deps: ServiceDeps,
-  options: { launcher: string; service: boolean },
+  options: { launcher: string; service: boolean; agentWaits?: boolean },
   paths: Pick<JoinPaths, 'config'>,
 ): Promise<void> {
   if (!options.service || !deps.hasSystemd()) {
-    deps.print(`Start the agent with: ${options.launcher} agent --config ${paths.config}`);
+    const start = `Start the agent with: ${options.launcher} agent --config ${paths.config}`;
+    deps.print(options.agentWaits === true ? 'The agent that waits on this host goes on as the member’s.' : start);
     return;
   }
   writeWhole(UNIT_PATH, renderUnit(options.launcher, paths.config), 0o644);
