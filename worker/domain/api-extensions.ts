@@ -23,6 +23,8 @@ export const API_EXTENSIONS: readonly string[] = [
   'storage_volatile_initial_source',
   'storage_api_volume_rename',
   'storage_volume_state',
+  // `lxc storage volume info` lists them; making one is refused by name.
+  'storage_api_volume_snapshots',
   'resources',
   'resources_v2',
   'network_leases',
