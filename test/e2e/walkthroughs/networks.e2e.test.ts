@@ -310,6 +310,14 @@ describe('an interface that is not managed', () => {
       ].join('\n'),
     );
     expect((await listed())?.[6]).toBe('1');
+    // Whoever gives it an address there: every host knows the name.
+    await ok('exec', instance, '--', 'ip', 'address', 'add', '192.0.2.77/24', 'dev', 'eth0');
+    for (const host of HOSTS) {
+      await waitFor(`host${host} to know the name`, async () => {
+        const { stdout } = await cluster.host(host).exec(['getent', 'hosts', instance]);
+        return stdout.startsWith('192.0.2.77 ') ? true : undefined;
+      });
+    }
     expect(await ok('network', 'info', 'uplink0', '--target', 'host2')).toMatch(/^Name: uplink0\nMAC address: /);
     await refused(['network', 'create', 'uplink0'], 'The network already exists');
     const put = await api({ method: 'PUT', path: '/1.0/networks/uplink0', body: '{"config":{}}' });
