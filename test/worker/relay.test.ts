@@ -8,8 +8,8 @@ const SOURCE: MoveSide = { role: 'source', peer: 'host2', peerStands: true };
 const TARGET: MoveSide = { role: 'target', peer: 'host1', peerStands: true };
 
 /** The two agents' requests to one relay. */
-function openRelay(sides: { source?: MoveSide; target?: MoveSide } = {}) {
-  const relay = new Relay();
+function openRelay(sides: { source?: MoveSide; target?: MoveSide } = {}, reset: () => void = () => {}) {
+  const relay = new Relay(reset);
   const { source = SOURCE, target = TARGET } = sides;
   const request = (side: MoveSide, method: string, what: string, init: RequestInit = {}) =>
     relay.serve(new Request(`https://longshore/agent/stream/s/${what}`, { method, ...init }), side, async () => side);

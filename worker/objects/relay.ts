@@ -16,6 +16,7 @@ const LOOK_MS = 5_000;
 export type FindSide = () => Promise<MoveSide | null>;
 
 export class Relay {
+  readonly #reset: () => void;
   readonly #abort = new AbortController();
   #failure: AppError | null = null;
   #writable: WritableStream<Uint8Array> | null = null;
@@ -26,6 +27,11 @@ export class Relay {
   #targetCame = new Promise<void>((resolve) => {
     this.#wake = resolve;
   });
+
+  /** `reset` breaks off every request of the object. */
+  constructor(reset: () => void) {
+    this.#reset = reset;
+  }
 
   /** One request of the member that `side` describes. Throws what ended the transfer. */
   async serve(request: Request, side: MoveSide, find: FindSide): Promise<Response> {
@@ -47,6 +53,8 @@ export class Relay {
     this.#wake();
     this.#abort.abort(error);
     if (!this.#isSending) this.#close();
+    // A part whose sender has gone may never settle, nor let go of the target's body.
+    else setTimeout(() => this.#isSending && this.#reset(), REASON_LIMIT_MS);
   }
 
   /** The content tells by itself that it is not whole; an error here would only be noise in the log. */

@@ -56,7 +56,7 @@ export class Stream extends DurableObject<Env> {
   #inputBytes = 0;
   #started = false;
   readonly #transfer = new Transfer();
-  readonly #relay = new Relay();
+  readonly #relay = new Relay(() => this.ctx.abort('A part of a moving instance did not end'));
 
   async open(opening: StreamOpening): Promise<void> {
     this.#opening = opening;

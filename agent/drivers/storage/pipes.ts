@@ -1,7 +1,5 @@
 /** Programs that give or take a volume as a stream. */
-import type { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { ExecError } from '../../system/exec.ts';
+import type { Readable, Writable } from 'node:stream';
 import { startReading, startWriting } from '../../system/pipe.ts';
 import type { Carry } from './driver.ts';
 
@@ -18,31 +16,42 @@ export async function carryOutput(file: string, args: readonly string[], carry: 
 }
 
 /**
- * Feeds a program with `content`. A content that breaks off is the reason for whatever the program says of it; a program
- * that ends first says itself why. It has ended when this returns.
+ * Feeds a program with `content`, which is read to its end even when the program has had enough (btrfs knows the end of its
+ * streams): only that tells whether it was whole. Throws what `content` throws, or `ExecError` as soon as the program has
+ * ended badly; it has ended when this returns.
  */
 export async function feedInput(file: string, args: readonly string[], content: Readable): Promise<void> {
   const program = startReading(file, args);
-  let broken: unknown = null;
-  content.once('error', (error) => {
-    broken ??= error;
+  const { stdin } = program;
+  let failure: unknown = null;
+  program.exited.catch((error: unknown) => {
+    failure = error;
   });
+  // Written to after its end: `exited` tells why.
+  stdin.on('error', () => {});
   try {
-    await pipeline(content, program.stdin);
+    for await (const chunk of content) {
+      if (failure !== null) throw failure;
+      if (!stdin.destroyed && !stdin.write(chunk)) await roomIn(stdin);
+    }
   } catch (error) {
-    if (broken !== null) program.kill();
-    const reason = await program.exited.then(
-      () => error,
-      (ending: unknown) => (broken === null || wasFirst(broken) ? ending : broken),
-    );
-    throw reason;
+    program.kill();
+    await program.exited.catch(() => {});
+    throw error;
   }
+  if (!stdin.destroyed) stdin.end();
   await program.exited;
 }
 
-/** `pipeline` gives the program's end to the content as its own error. */
-const wasFirst = (error: unknown) =>
-  error instanceof ExecError ||
-  (error instanceof Error &&
-    'code' in error &&
-    (error.code === 'EPIPE' || error.code === 'ERR_STREAM_PREMATURE_CLOSE'));
+/** Resolves when more may be written, or nothing any more. */
+function roomIn(stdin: Writable): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      stdin.off('drain', done);
+      stdin.off('close', done);
+      resolve();
+    };
+    stdin.on('drain', done);
+    stdin.on('close', done);
+  });
+}
