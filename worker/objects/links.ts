@@ -6,7 +6,7 @@
  * that member. At most one socket of a member is `up`: the newest. Memory is a cache: queries in flight, last frames.
  */
 import { DurableObject } from 'cloudflare:workers';
-import { conflict, forbidden, toWireError, unavailable } from '#protocol/errors.ts';
+import { conflict, forbidden, toWireError } from '#protocol/errors.ts';
 import { type AgentFrame, HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from '#protocol/frames.ts';
 import type { QueryName } from '#protocol/queries.ts';
 import { protocolOfQuery } from '#protocol/since.ts';
@@ -17,10 +17,9 @@ import { type Env, parseVars } from '#worker/env.ts';
 import { shardOf } from '#worker/lib/id.ts';
 import { createLogger, type Logger } from '#worker/lib/log.ts';
 import { issueSession, SESSION_RENEW_MS } from '#worker/lib/session.ts';
-import { applyResult, isEnough, listWaitingCommands } from '#worker/state/commands.ts';
+import { listWaitingCommands } from '#worker/state/commands.ts';
 import { type Db, openDb } from '#worker/state/db.ts';
 import type { Followup } from '#worker/state/followup.ts';
-import { findNameOfKey } from '#worker/state/former-members.ts';
 import { applyHostEvents } from '#worker/state/host-events.ts';
 import { listInstanceNames } from '#worker/state/instance-names.ts';
 import { applyInventory } from '#worker/state/inventory.ts';
@@ -29,7 +28,8 @@ import { listCancelling } from '#worker/state/operations.ts';
 import { createObjects } from './client.ts';
 import type { MemberPresence, Objects, Order, ToldState } from './contract.ts';
 import { admit } from './link-admission.ts';
-import { fateOf, tooOldFor } from './link-age.ts';
+import { tooOldFor } from './link-age.ts';
+import { createOrders, type Orders } from './link-orders.ts';
 import { createPresence, type Presence } from './link-presence.ts';
 import { away, createQueries, type QueryAnswer } from './link-queries.ts';
 import {
@@ -57,8 +57,7 @@ export class Links extends DurableObject<Env> {
   readonly #queries = createQueries();
   readonly #greeter: NameGreeter;
   readonly #names: NameRoutes;
-  /** What went over the links that are up and has no result yet, to spare reading it again. */
-  readonly #orders = new Map<string, { member: string; order: Order }>();
+  readonly #orders: Orders;
   readonly #presence: Presence;
   /** One member's results and reports are applied in the order they came. */
   readonly #turns = new Map<string, Promise<void>>();
@@ -72,13 +71,15 @@ export class Links extends DurableObject<Env> {
     this.#sockets = createLinkSockets(ctx, this.#log);
     this.#greeter = createNameGreeter({ list: () => listInstanceNames(this.#db), log: this.#log });
     this.#names = createNameRoutes(env, vars);
+    const follow = (followup: Followup) => this.#follow(followup);
+    this.#orders = createOrders({ db: this.#db, log: this.#log, sockets: this.#sockets, follow });
     const index = Number((ctx.id.name ?? 'links-0').replace('links-', ''));
     this.#presence = createPresence({
       db: this.#db,
       log: this.#log,
       sockets: this.#sockets,
       isMine: (member) => shardOf(member, vars.linkShards) === index,
-      follow: (followup) => this.#follow(followup),
+      follow,
       wakeAt: (timeMs) => this.#wakeAt(timeMs),
     });
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE));
@@ -95,24 +96,7 @@ export class Links extends DurableObject<Env> {
   /** Sends commands to the member's link; without one they wait in libSQL. */
   async deliver(member: string, orders: Order[]): Promise<void> {
     const socket = this.#sockets.up(member);
-    if (socket !== undefined) await this.#order(socket, member, orders);
-  }
-
-  async #order(socket: WebSocket, member: string, orders: readonly Order[]): Promise<void> {
-    const attachment = attachmentOf(socket);
-    for (const order of orders) {
-      const { operationId, createdAt, ...command } = order;
-      const fate = attachment === null ? 'wait' : fateOf(attachment, order);
-      if (fate === 'refuse' && attachment !== null) {
-        const outcome = { ok: false as const, error: tooOldFor(attachment, order.name) };
-        const now = new Date().toISOString();
-        await this.#follow(await applyResult(this.#db, { member, id: order.id, outcome, now }));
-      }
-      if (fate !== 'send') continue;
-      this.#orders.set(command.id, { member, order });
-      this.#sockets.send(socket, { type: 'command', ...command });
-      this.#log.info('command.sent', { member, command: command.name, commandId: command.id, operationId });
-    }
+    if (socket !== undefined) await this.#orders.send(socket, member, orders);
   }
 
   async cancel(member: string, id: string): Promise<void> {
@@ -255,7 +239,7 @@ export class Links extends DurableObject<Env> {
       this.#sockets.send(socket, { type: 'welcome', session, protocol: PROTOCOL_VERSION });
       await this.#follow(followup);
       // After `up`: whatever is written from now on is also sent by `deliver`; the agent ignores what it has already.
-      await this.#order(socket, member, await listWaitingCommands(this.#db, member));
+      await this.#orders.send(socket, member, await listWaitingCommands(this.#db, member));
       // A cancel that went into a dying link is said again.
       for (const id of await listCancelling(this.#db, member)) this.#sockets.send(socket, { type: 'cancel', id });
       if (protocol >= NAMES_PROTOCOL) this.#greeter.greet((frame) => this.#tellNames(socket, frame));
@@ -307,26 +291,8 @@ export class Links extends DurableObject<Env> {
         });
       case 'result':
         return this.#inTurn(socket, member, async () => {
-          const { id, outcome } = frame;
-          const kept = this.#orders.get(id);
-          const known = kept?.member === member && isEnough(kept.order) ? { order: kept.order } : {};
-          const now = new Date().toISOString();
-          const applied = await applyResult(this.#db, { member, id, outcome, now, ...known });
-          // Renamed a moment ago: the result comes again under the new name.
-          if (applied.events.length === 0 && (await findNameOfKey(this.#db, attachment.publicKey)) !== member) {
-            throw unavailable(`The member "${member}" has another name`);
-          }
-          this.#orders.delete(id);
-          if (!applied.known) this.#log.warn('link.result.unknown', { member, commandId: id });
-          else
-            this.#log.info('command.answered', {
-              member,
-              commandId: id,
-              operationId: kept?.order.operationId,
-              ok: outcome.ok,
-            });
-          await this.#follow(applied);
-          this.#sockets.send(socket, { type: 'result-ack', id });
+          await this.#orders.take(attachment, frame.id, frame.outcome);
+          this.#sockets.send(socket, { type: 'result-ack', id: frame.id });
         });
     }
   }
@@ -364,19 +330,15 @@ export class Links extends DurableObject<Env> {
     const { member } = attachment;
     this.#queries.fail(member);
     if (this.#sockets.up(member) !== undefined) return;
-    this.#dropOrders(member);
+    this.#orders.drop(member);
     await this.#presence.await(member);
-  }
-
-  #dropOrders(member: string): void {
-    for (const [id, { member: of }] of this.#orders) if (of === member) this.#orders.delete(id);
   }
 
   /** Nobody of this name is expected any more. */
   async #forget(member: string): Promise<void> {
     this.#presence.settle(member);
     this.#queries.fail(member);
-    this.#dropOrders(member);
+    this.#orders.drop(member);
     await this.ctx.storage.delete(stateKey(member));
   }
 

@@ -1,0 +1,72 @@
+/**
+ * Commands on their way over the links that are up, and the results that come back. What was sent is kept until its result, to
+ * spare reading it again; everything is in libSQL all the same.
+ */
+import { unavailable } from '#protocol/errors.ts';
+import type { AgentFrame } from '#protocol/frames.ts';
+import type { Logger } from '#worker/lib/log.ts';
+import { applyResult, isEnough } from '#worker/state/commands.ts';
+import type { Db } from '#worker/state/db.ts';
+import type { Followup } from '#worker/state/followup.ts';
+import { findNameOfKey } from '#worker/state/former-members.ts';
+import type { Order } from './contract.ts';
+import { fateOf, tooOldFor } from './link-age.ts';
+import { type Attachment, attachmentOf, type LinkSockets } from './link-sockets.ts';
+
+type Outcome = Extract<AgentFrame, { type: 'result' }>['outcome'];
+
+export interface OrdersDeps {
+  db: Db;
+  log: Logger;
+  sockets: LinkSockets;
+  follow(followup: Followup): Promise<void>;
+}
+
+export interface Orders {
+  /** Sends what the agent can do; what it is too old for fails, or waits until it is newer. */
+  send(socket: WebSocket, member: string, orders: readonly Order[]): Promise<void>;
+  /** Applies a result. Throws when that cannot be done now: then it must not be acknowledged. */
+  take(attachment: Attachment, id: string, outcome: Outcome): Promise<void>;
+  /** The member's link is gone: what it had is read again at its next hello. */
+  drop(member: string): void;
+}
+
+export function createOrders({ db, log, sockets, follow }: OrdersDeps): Orders {
+  const kept = new Map<string, { member: string; order: Order }>();
+  return {
+    send: async (socket, member, orders) => {
+      const attachment = attachmentOf(socket);
+      for (const order of orders) {
+        const { operationId, createdAt, ...command } = order;
+        const fate = attachment === null ? 'wait' : fateOf(attachment, order);
+        if (fate === 'refuse' && attachment !== null) {
+          const outcome = { ok: false as const, error: tooOldFor(attachment, order.name) };
+          const now = new Date().toISOString();
+          await follow(await applyResult(db, { member, id: order.id, outcome, now }));
+        }
+        if (fate !== 'send') continue;
+        kept.set(command.id, { member, order });
+        sockets.send(socket, { type: 'command', ...command });
+        log.info('command.sent', { member, command: command.name, commandId: command.id, operationId });
+      }
+    },
+    take: async ({ member, publicKey }, id, outcome) => {
+      const sent = kept.get(id);
+      const known = sent?.member === member && isEnough(sent.order) ? { order: sent.order } : {};
+      const now = new Date().toISOString();
+      const applied = await applyResult(db, { member, id, outcome, now, ...known });
+      // Renamed a moment ago: the result comes again under the new name.
+      if (applied.events.length === 0 && (await findNameOfKey(db, publicKey)) !== member) {
+        throw unavailable(`The member "${member}" has another name`);
+      }
+      kept.delete(id);
+      const { operationId } = sent?.order ?? {};
+      if (!applied.known) log.warn('link.result.unknown', { member, commandId: id });
+      else log.info('command.answered', { member, commandId: id, operationId, ok: outcome.ok });
+      await follow(applied);
+    },
+    drop: (member) => {
+      for (const [id, { member: of }] of kept) if (of === member) kept.delete(id);
+    },
+  };
+}
