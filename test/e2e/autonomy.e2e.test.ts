@@ -117,7 +117,7 @@ describe('a host whose control plane is out of reach', () => {
   it.each([
     ['launch tiny nowhere'],
     ['cluster list'],
-    ['delete -f NAME'],
+    ['query -X DELETE /1.0/instances/NAME'],
     ['config set NAME user.a=b'],
     ['network list'],
   ])('says of `lxc %s` that only the control plane can', async (command) => {
@@ -239,13 +239,13 @@ describe('behind the agent’s back', () => {
 
   it('a volume that was destroyed makes its instance an Error with a warning, and it can be deleted', async () => {
     const name = newName('lost');
-    await launch(name, '-s', 'default');
+    await launch(name, '-s', 'tank');
     expect(await lxc('stop', '-f', name)).toMatchObject({ code: 0 });
     const { stdout } = await host.exec(['sh', '-c', `zfs list -H -o name | grep "/containers/${name}$"`]);
     expect(await host.exec(['zfs', 'destroy', '-r', stdout.trim()])).toMatchObject({ code: 0 });
     await isSeen(name, 'Error');
     expect(await warningsOf(name)).toMatchObject([
-      { status: 'new', last_message: expect.stringContaining('is missing in storage pool "default"') },
+      { status: 'new', last_message: expect.stringContaining('is missing in storage pool "tank"') },
     ]);
     expect((await lxc('start', name)).stderr).toContain('Storage volume not found');
     expect(await lxc('delete', '-f', name)).toMatchObject({ code: 0 });
