@@ -71,6 +71,7 @@ export async function startDatabase(options: DatabaseOptions): Promise<Database>
       start: () => startSqld(sqld),
       ready: (child: ReturnType<typeof startSqld>) => waitUntilServing(child, ownPort),
       graceMs: GRACE_MS,
+      ...(follows === undefined ? { probe: () => takesWrites(ownPort, secrets.databaseToken) } : {}),
     };
     const started = await supervise(service, log);
     // A replica attaches to its primary at the first statement: one that never had any blocks when the primary is away.
@@ -90,6 +91,25 @@ async function freePorts(count: number): Promise<number[]> {
   const ports = new Set<number>();
   while (ports.size < count) ports.add(await findFreePort());
   return [...ports];
+}
+
+/** More than any queue of writers that moves. */
+const WRITE_LIMIT_MS = 5_000;
+
+/**
+ * Rejects when the primary lets everybody wait for its writer's lock. sqld 0.24 can lose it: a writer that gave up while a checkpoint ran
+ * stays first in its queue (`connection_manager.rs`), and then every other one waits for it for ever.
+ */
+async function takesWrites(port: number, token: string): Promise<void> {
+  const steps = ['begin immediate', 'rollback'].map((sql) => ({ type: 'execute', stmt: { sql } }));
+  const response = await fetch(`http://127.0.0.1:${port}/v2/pipeline`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}` },
+    body: JSON.stringify({ requests: [...steps, { type: 'close' }] }),
+    signal: AbortSignal.timeout(WRITE_LIMIT_MS),
+  });
+  // A refusal is an answer: whoever waits is told something.
+  await response.text();
 }
 
 async function firstStatement(port: number, authToken: string): Promise<void> {

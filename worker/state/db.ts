@@ -67,7 +67,7 @@ export function openDb(env: DbEnv, log?: Pick<Logger, 'debug'>, near = false): D
         return (statements: InStatement[]) => {
           if (statements.every(isRead)) return retryRead(() => read(statements));
           log?.debug('db.write', { statements: statements.length });
-          return openWriter().batch(statements);
+          return openWriter().batch(statements, 'write');
         };
       }
       const value: unknown = Reflect.get(target, property, target);
