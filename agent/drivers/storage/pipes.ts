@@ -3,6 +3,8 @@ import type { Readable, Writable } from 'node:stream';
 import { startReading, startWriting } from '../../system/pipe.ts';
 import type { Carry } from './driver.ts';
 
+const KILL_AFTER_MS = 5_000;
+
 /** Gives a program's output to `carry`. Throws what `carry` throws, or `ExecError` for a bad end; the program has ended. */
 export async function carryOutput(file: string, args: readonly string[], carry: Carry): Promise<void> {
   const program = startWriting(file, args, null);
@@ -35,8 +37,11 @@ export async function feedInput(file: string, args: readonly string[], content: 
       if (!stdin.destroyed && !stdin.write(chunk)) await roomIn(stdin);
     }
   } catch (error) {
-    program.kill();
+    // The end of its input lets it tidy up after itself; killed, it may leave zfs-fuse waiting for more.
+    stdin.destroy();
+    const patience = setTimeout(() => program.kill(), KILL_AFTER_MS);
     await program.exited.catch(() => {});
+    clearTimeout(patience);
     throw error;
   }
   if (!stdin.destroyed) stdin.end();
