@@ -5,7 +5,11 @@ import { ExecError } from '#agent/system/exec.ts';
 
 /** Far more than pipes hold. */
 async function* large(end: () => void = () => {}): AsyncGenerator<Buffer> {
-  for (let i = 0; i < 100; i++) yield Buffer.alloc(60_000, 'x');
+  for (let i = 0; i < 100; i++) {
+    // As a connection would, it comes bit by bit.
+    await new Promise((resolve) => setImmediate(resolve));
+    yield Buffer.alloc(60_000, 'x');
+  }
   end();
 }
 
