@@ -17,6 +17,7 @@ import { type Supervised, supervise } from './supervisor.ts';
 import { trustClient } from './trust.ts';
 import { waitFor } from './wait.ts';
 import { CF_BLOB_HEADER, socketPathOf, startWorkerd, type WorkerdOptions, writeWorkerdConfig } from './workerd.ts';
+import { startWriteQueue } from './write-queue.ts';
 
 export interface ControlPlaneOptions {
   dataDir: string;
@@ -72,11 +73,16 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     const server = { fingerprint: fingerprintOf(pair.certificate), addresses: options.addresses };
     await ensureBootstrapToken(access, dir, server);
 
+    const writeSocket = path.join(dir, 'run', 'write.sock');
+    await mkdir(path.dirname(writeSocket), { recursive: true, mode: 0o700 });
+    const queue = await startWriteQueue(writeSocket, database.port);
+    stops.push(() => queue.close());
     const runtime = await superviseWorker(
       {
         dataDir: dir,
         worker,
         databasePort: database.port,
+        writeSocket,
         readPort: database.readPort,
         vars: {
           LIBSQL_URL: 'http://database',

@@ -19,6 +19,8 @@ export interface WorkerdOptions {
   /** The bundle: one ES module. */
   worker: string;
   databasePort: number;
+  /** Unix socket of the queue that writes go through. */
+  writeSocket: string;
   /** Of the replica that reads go to; null when there is none. */
   readPort: number | null;
   vars: Record<string, string>;
@@ -79,16 +81,18 @@ function renderConfig(options: WorkerdOptions, compatibility: { date: string; fl
   const bindings = [
     ...Object.entries(OBJECTS).map(([key, name]) => `(name = "${key}", durableObjectNamespace = "${name}")`),
     '(name = "DB", service = "database")',
+    '(name = "DB_WRITE", service = "database-write")',
     '(name = "PRIVATE_NETWORK", service = "private-network")',
     ...(options.readPort === null ? [] : ['(name = "DB_READ", service = "database-near")']),
     '(name = "IMAGES_DISK", service = "blobs")',
     ...Object.keys(options.vars).map((name) => `(name = "${name}", fromEnvironment = "${name}")`),
   ];
-  const external = (name: string, port: number) =>
-    `(name = "${name}", external = (address = "127.0.0.1:${port}", http = ()))`;
+  const external = (name: string, address: string) =>
+    `(name = "${name}", external = (address = ${quote(address)}, http = ()))`;
   const databases = [
-    external('database', options.databasePort),
-    ...(options.readPort === null ? [] : [external('database-near', options.readPort)]),
+    external('database', `127.0.0.1:${options.databasePort}`),
+    external('database-write', `unix:${options.writeSocket}`),
+    ...(options.readPort === null ? [] : [external('database-near', `127.0.0.1:${options.readPort}`)]),
   ];
   return `using Workerd = import "/workerd/workerd.capnp";
 

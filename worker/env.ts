@@ -14,6 +14,8 @@ export interface Env {
   IMAGES_DISK?: Fetcher;
   /** Self-hosted: sqld as a service binding, so that the Worker needs no open network. */
   DB?: Fetcher;
+  /** A queue in front of it, which writes go through. */
+  DB_WRITE?: Fetcher;
   /** Self-hosted: a network that reaches private addresses too, for webhooks that an administrator lets lead there. */
   PRIVATE_NETWORK?: Fetcher;
   LIBSQL_URL: string;

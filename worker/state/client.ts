@@ -8,6 +8,8 @@ export interface DbEnv {
   LIBSQL_URL: string;
   LIBSQL_AUTH_TOKEN?: string;
   DB?: Binding;
+  /** Self-hosted: a queue in front of the same database, for writes. */
+  DB_WRITE?: Binding;
   /** A replica near by, when there is one. */
   LIBSQL_READ_URL?: string;
   DB_READ?: Binding;

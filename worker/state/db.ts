@@ -50,7 +50,7 @@ export function openDb(env: DbEnv, log?: Pick<Logger, 'debug'>, near = false): D
   const read = gatherReads(near ? openNear(env, reader, position) : reader);
   let writer: Client | undefined;
   const openWriter = () => {
-    writer ??= openClient(env, { ...primary, timeoutMs: WRITE_TIMEOUT_MS });
+    writer ??= openClient(env, { ...primary, binding: env.DB_WRITE ?? env.DB, timeoutMs: WRITE_TIMEOUT_MS });
     return writer;
   };
   // Drizzle calls `execute` with one statement object, and `batch`.
