@@ -66,7 +66,11 @@ describe('the server', () => {
 
   it.each([
     ['nope', '1', "cannot set 'nope' to '1': unknown key"],
-    ['cluster.offline_threshold', '5', "cannot set 'cluster.offline_threshold' to '5': Value must be greater than '10'"],
+    [
+      'cluster.offline_threshold',
+      '5',
+      "cannot set 'cluster.offline_threshold' to '5': Value must be greater than '10'",
+    ],
     [
       'cluster.join_token_expiry',
       'soon',
