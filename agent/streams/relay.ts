@@ -160,10 +160,16 @@ function answerTo(outgoing: ClientRequest): Promise<IncomingMessage> {
 
 const brokeOff = (cause?: unknown) => unavailable('The transfer broke off', cause);
 
+/** Once content flows it goes on flowing: a source that died in the middle may leave nothing but silence. */
+const SILENCE_LIMIT_MS = 30_000;
+
 /** The body, breaking with an error of ours. */
 async function* readable(answer: IncomingMessage): AsyncGenerator<Uint8Array> {
   try {
-    yield* answer;
+    for await (const chunk of answer) {
+      answer.setTimeout(SILENCE_LIMIT_MS, () => answer.destroy(brokeOff()));
+      yield chunk;
+    }
   } catch (error) {
     throw brokeOff(error);
   }

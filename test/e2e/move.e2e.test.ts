@@ -84,7 +84,10 @@ describe('lxc move --target', () => {
     expect(await lxc('stop', '-f', name)).toMatchObject({ code: 0 });
     await cluster.host(3).stopAgent();
     try {
-      await waitFor('host3 to be away', async () => (await move('host3')).includes('offline') || undefined);
+      await waitFor('host3 to be away', async () =>
+        (await lxc('cluster', 'list', '-f', 'csv')).stdout.includes('OFFLINE') ? true : undefined,
+      );
+      expect(await move('host3')).toContain('offline');
     } finally {
       await cluster.host(3).startAgent();
     }
