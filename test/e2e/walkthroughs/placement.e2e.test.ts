@@ -75,25 +75,30 @@ async function lookAt(member: string): Promise<{ cpu: number | null; reason: str
   }
 }
 
-/** What ran on the hosts before is no part of the share: waits until none is preferred to another by much. */
-const untilEven = () =>
-  waitFor(
-    'hosts that are as good as each other',
+/** Hosts that were busy a minute ago get less: waits until none is told from the others by its load. */
+async function untilQuiet(): Promise<void> {
+  let last: Placement['scores'] = [];
+  await waitFor(
+    'hosts that are loaded alike',
     async () => {
       const name = newName('even');
       expect(await lxc('init', 'tiny', name)).toMatchObject({ code: 0 });
-      const totals = (await placementOf(name)).scores.map(({ score }) => score);
+      last = (await placementOf(name)).scores;
       await removeInstances([name]);
-      return totals.length === 4 && Math.max(...totals) - Math.min(...totals) < 25 ? true : undefined;
+      const loads = last.map(({ parts }) => parts.cpu ?? 0);
+      return loads.length === 4 && Math.max(...loads) - Math.min(...loads) <= 10 ? true : undefined;
     },
-    90_000,
-  );
+    120_000,
+  ).catch((error) => {
+    throw new Error(`${error}: ${JSON.stringify(last)}`);
+  });
+}
 
 describe('placement', () => {
   it('takes 300 launches over four hosts: none fails, none is doubled, each host has an even share within 10 %', {
     timeout: 330_000,
   }, async () => {
-    await untilEven();
+    await untilQuiet();
     const { names, failures } = await launchAll('many', LAUNCHES);
     try {
       expect(failures).toEqual([]);
