@@ -42,8 +42,10 @@ export function newNames(stem: string, count: number): string[] {
 
 export const newName = (stem: string): string => newNames(stem, 1)[0] ?? stem;
 
+/** Those that are gone already are passed over: the client stops at the first name it does not know. */
 export async function removeInstances(names: string[]): Promise<void> {
-  if (names.length > 0) await lxc('delete', '--force', ...names);
+  const there = names.length > 0 ? (await instancesOf(names)).map(({ name }) => name) : [];
+  if (there.length > 0) await lxc('delete', '--force', ...there);
 }
 
 /** Waits for a condition, not for time: asks again until `probe` answers something, at most `limitMs`. */
