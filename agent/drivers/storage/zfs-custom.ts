@@ -3,24 +3,11 @@ import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { conflict, notFound } from '#protocol/errors.ts';
 import { findPathKind, removeEmptyDirectory } from '../../system/fs.ts';
-import type { KeyedLock } from '../../system/lock.ts';
 import type { CustomVolumes } from './driver.ts';
-import { CONTENT, checkVolume, closeVolume, type PoolLayout } from './layout.ts';
-import type { ZfsTool } from './zfs-tool.ts';
+import { CONTENT, checkVolume, closeVolume } from './layout.ts';
+import type { ZfsParts } from './zfs-parts.ts';
 
-interface Parts {
-  root: string;
-  layout: PoolLayout;
-  tool: ZfsTool;
-  lock: KeyedLock;
-  /** Mounts a dataset where it belongs; throws `not_found`. */
-  mount(dataset: string, path: string): Promise<void>;
-  unmount(dataset: string, path: string): Promise<void>;
-  /** Destroys a dataset with its mount point; absent is fine. */
-  destroy(dataset: string, path: string): Promise<void>;
-}
-
-export function createZfsVolumes({ root, layout, tool, lock, ...parts }: Parts): CustomVolumes {
+export function createZfsVolumes({ root, layout, tool, lock, ...parts }: ZfsParts): CustomVolumes {
   const datasetOf = (name: string) => `${root}/custom/${checkVolume(name)}`;
   const exists = async (name: string) => (await tool.find(datasetOf(name), ['type'])) !== null;
   const alone = <T>(name: string, work: () => Promise<T>) => lock.run(`custom:${checkVolume(name)}`, work);

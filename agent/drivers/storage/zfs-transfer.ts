@@ -4,22 +4,12 @@
  */
 import type { Readable } from 'node:stream';
 import { conflict, notFound } from '#protocol/errors.ts';
-import type { KeyedLock } from '../../system/lock.ts';
 import type { Carry, VolumeTransfer } from './driver.ts';
-import { checkVolume, type PoolLayout } from './layout.ts';
+import { checkVolume } from './layout.ts';
 import { carryOutput, feedInput } from './pipes.ts';
-import type { ZfsTool } from './zfs-tool.ts';
+import type { ZfsParts } from './zfs-parts.ts';
 
-interface Parts {
-  root: string;
-  layout: PoolLayout;
-  tool: ZfsTool;
-  lock: KeyedLock;
-  /** Mounts a dataset where it belongs; throws `not_found`. */
-  mount(dataset: string, path: string): Promise<void>;
-  unmount(dataset: string, path: string): Promise<void>;
-  /** Destroys a dataset with its mount point; absent is fine. */
-  destroy(dataset: string, path: string): Promise<void>;
+interface Parts extends ZfsParts {
   /** Writes what the kernel holds back of a mounted file system. */
   sync(path: string): Promise<void>;
 }
