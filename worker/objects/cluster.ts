@@ -12,6 +12,7 @@ import { type Env, parseVars } from '#worker/env.ts';
 import { createJobContext } from '#worker/jobs/context.ts';
 import { prune } from '#worker/jobs/prune.ts';
 import { SWEEP_MS, sweep } from '#worker/jobs/sweep.ts';
+import { parseJson } from '#worker/lib/json.ts';
 import { createLogger, type Logger } from '#worker/lib/log.ts';
 import { type Db, mapDbError, openDb } from '#worker/state/db.ts';
 import { readEvents } from '#worker/state/events.ts';
@@ -23,6 +24,7 @@ import { EventFilterSchema, FILTER_HEADER, passes } from './event-filter.ts';
 import { createNameRoutes } from './name-routes.ts';
 import { createNameFeed, type NameNews, newsOf } from './names.ts';
 import { type PlaceAnswer, Placer } from './placer.ts';
+import { quietly } from './quietly.ts';
 import { createReplays, type Replays } from './replay.ts';
 
 /** LXD's keep-alive rhythm. Workers cannot send ping frames; Go clients ignore an event without a type. */
@@ -130,7 +132,7 @@ export class Cluster extends DurableObject<Env> {
   override async fetch(request: Request): Promise<Response> {
     if (request.headers.get('upgrade')?.toLowerCase() !== 'websocket')
       return new Response('Expected a websocket upgrade\n', { status: 400 });
-    const filter = EventFilterSchema.safeParse(parseJson(request.headers.get(FILTER_HEADER)));
+    const filter = EventFilterSchema.safeParse(parseJson(request.headers.get(FILTER_HEADER) ?? ''));
     if (!filter.success) return new Response('Bad event filter\n', { status: 400 });
     const { 0: client, 1: server } = new WebSocketPair();
     this.ctx.acceptWebSocket(server);
@@ -228,19 +230,4 @@ export class Cluster extends DurableObject<Env> {
     const current = await this.ctx.storage.getAlarm();
     if (current === null || current > timeMs) await this.ctx.storage.setAlarm(timeMs);
   }
-}
-
-function parseJson(text: string | null): unknown {
-  try {
-    return JSON.parse(text ?? 'null');
-  } catch {
-    return null;
-  }
-}
-
-/** A socket that is closing refuses writes; that is no news. */
-function quietly(action: () => void): void {
-  try {
-    action();
-  } catch {}
 }

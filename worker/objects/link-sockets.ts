@@ -8,6 +8,7 @@ import type { HostLoad } from '#protocol/inventory.ts';
 import { PROTOCOL_VERSION } from '#protocol/version.ts';
 import type { Logger } from '#worker/lib/log.ts';
 import type { SocketView } from './presence.ts';
+import { quietly } from './quietly.ts';
 
 export interface Attachment {
   member: string;
@@ -158,11 +159,4 @@ export function parseFrame(message: string | ArrayBuffer): { frame: AgentFrame }
   } catch {
     return { error: { code: 'bad_request', message: 'The frame is not JSON' } };
   }
-}
-
-/** A socket that is closing already refuses to be closed or written to; that is no news. */
-export function quietly(action: () => void): void {
-  try {
-    action();
-  } catch {}
 }

@@ -40,11 +40,11 @@ import {
   createLinkSockets,
   noteFrame,
   parseFrame,
-  quietly,
 } from './link-sockets.ts';
 import { createNameRoutes, type NameRoutes } from './name-routes.ts';
 import { createNameGreeter, type NameGreeter, type NamesFrame } from './names.ts';
 import { HANDSHAKE_LIMIT_MS } from './presence.ts';
+import { quietly } from './quietly.ts';
 
 /** Where a member's figures are kept while nobody looks; rebuilt by its next report. */
 const stateKey = (member: string) => `state:${member}`;

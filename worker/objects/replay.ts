@@ -5,6 +5,7 @@
 import type { Logger } from '#worker/lib/log.ts';
 import type { ClusterEvent, EventFilter } from './contract.ts';
 import { passes } from './event-filter.ts';
+import { quietly } from './quietly.ts';
 
 /** What it needs of a websocket. */
 export interface ReplaySocket {
@@ -62,11 +63,4 @@ export function createReplays(read: Read, log: Logger): Replays {
       for (const { event, text } of queue) send(socket, event, text);
     },
   };
-}
-
-/** A socket that is closing refuses writes; that is no news. */
-function quietly(action: () => void): void {
-  try {
-    action();
-  } catch {}
 }

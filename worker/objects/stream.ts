@@ -28,9 +28,11 @@ import {
 } from '#protocol/stream.ts';
 import type { Env } from '#worker/env.ts';
 import { sha256Hex, timingSafeEqual } from '#worker/lib/crypto.ts';
+import { parseJson } from '#worker/lib/json.ts';
 import { openDb } from '#worker/state/db.ts';
 import { findMoveSide } from '#worker/state/instance-move.ts';
 import type { StreamOpening } from './contract.ts';
+import { quietly } from './quietly.ts';
 import { Relay } from './relay.ts';
 import { SendWindow } from './stream-window.ts';
 import { Transfer } from './transfer.ts';
@@ -302,19 +304,4 @@ async function answer(act: () => Promise<Response>): Promise<Response> {
 function refusal(error: AppError): Response {
   const body: { error: WireError } = { error: toWireError(error) };
   return Response.json(body, { status: error.status });
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
-}
-
-/** A socket that is closing already refuses to be closed or written to; that is no news. */
-function quietly(action: () => void): void {
-  try {
-    action();
-  } catch {}
 }

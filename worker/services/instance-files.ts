@@ -7,6 +7,7 @@ import { checkPath, type FilePut } from '#protocol/api/instance-file.ts';
 import { AppError, fromWireError, unavailable, WireError } from '#protocol/errors.ts';
 import type { QueryParams } from '#protocol/queries.ts';
 import { FILE_HEAD_HEADER, FileHead } from '#protocol/stream.ts';
+import { parseJson } from '#worker/lib/json.ts';
 import type { Authorized } from './context.ts';
 import { getInstance, requireOnline } from './instances.ts';
 
@@ -130,12 +131,4 @@ async function readError(response: Response): Promise<AppError> {
   const body: unknown = parseJson(await response.text());
   const error = typeof body === 'object' && body !== null && 'error' in body ? WireError.safeParse(body.error) : null;
   return error?.success ? fromWireError(error.data) : unavailable('The transfer failed');
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }
