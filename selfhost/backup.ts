@@ -7,6 +7,7 @@ import { chmod, copyFile, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createClient } from '@libsql/client';
+import { makeFresh } from './private-file.ts';
 import { run } from './run.ts';
 
 const KEYS = ['server.crt', 'server.key', 'database.key', 'database.pub', 'signing.secret'];
@@ -35,9 +36,8 @@ export async function backUp(dataDir: string, file: string): Promise<void> {
       client.close();
     }
     for (const name of KEYS) await copyFile(path.join(dataDir, name), path.join(dir, name));
-    const fresh = `${path.resolve(file)}.new`;
+    const fresh = await makeFresh(path.resolve(file));
     await run('tar', ['-C', dir, '--owner=0', '--group=0', '-czf', fresh, 'database', ...KEYS]);
-    await chmod(fresh, 0o600);
     await rename(fresh, file);
   });
 }

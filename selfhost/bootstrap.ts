@@ -4,11 +4,12 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { createClient } from '@libsql/client';
 import { z } from 'zod';
 import type { Database } from './migrate.ts';
+import { writePrivate } from './private-file.ts';
 
 /** Where `longshore init` looks on the same machine: below the data directory of the systemd unit. */
 export const BOOTSTRAP_FILE = 'bootstrap.token';
@@ -33,8 +34,7 @@ export async function ensureBootstrapToken(
     }
     const secret = (await readSecret(file)) ?? randomBytes(32).toString('hex');
     const token = { server_name: '', ...server, secret, expires_at: '0001-01-01T00:00:00Z' };
-    await writeFile(`${file}.new`, `${Buffer.from(JSON.stringify(token)).toString('base64')}\n`, { mode: 0o600 });
-    await rename(`${file}.new`, file);
+    await writePrivate(file, `${Buffer.from(JSON.stringify(token)).toString('base64')}\n`);
     await client.execute({
       sql: 'INSERT INTO server_config (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
       args: [KEY, createHash('sha256').update(secret).digest('hex')],

@@ -30,9 +30,8 @@ const GRACE_MS = 5_000;
 export async function startDatabase(options: DatabaseOptions): Promise<Database> {
   const { dataDir: dir, replicas, secrets, log } = options;
   const numbers = Array.from({ length: replicas }, (_, index) => index + 1);
-  const [port, ...replicaPorts] = await freePorts(1 + replicas);
-  if (port === undefined) throw new Error('There is no free port for the database');
-  const stream = replicas > 0 ? { port: await findFreePort(), peer: await ensurePeerFiles(dir) } : undefined;
+  const [port = 0, streamPort = 0, ...replicaPorts] = await freePorts(2 + replicas);
+  const stream = replicas > 0 ? { port: streamPort, peer: await ensurePeerFiles(dir) } : undefined;
   const running: Supervised[] = [];
   const stop = async () => {
     for (const service of running.splice(0).reverse()) await service.stop();

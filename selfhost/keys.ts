@@ -1,9 +1,10 @@
 /** The secrets of a self-hosted control plane: the database's key pair and the worker's signing secret. Made once, mode 0600. */
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { exportPKCS8, exportSPKI, generateKeyPair, importPKCS8, SignJWT } from 'jose';
+import { writePrivate } from './private-file.ts';
 
 export interface Secrets {
   /** File with the public key that sqld checks tokens against. */
@@ -12,11 +13,6 @@ export interface Secrets {
   databaseToken: string;
   /** 32 random bytes in base64. */
   signingSecret: string;
-}
-
-async function writePrivate(file: string, text: string): Promise<void> {
-  await writeFile(`${file}.new`, text, { mode: 0o600 });
-  await rename(`${file}.new`, file);
 }
 
 /** Reads the secrets under `dir`, making what is absent. */
