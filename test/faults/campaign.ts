@@ -1,5 +1,7 @@
 /** A campaign: faults one after another, drawn from a seed, while the workload goes on; then the verdict. */
+
 import { FAULTS, type Fault } from './kinds.ts';
+import { pause } from './pause.ts';
 import { createRandom } from './random.ts';
 import { judge, type Verdict } from './verdict.ts';
 import { startWorkload } from './workload.ts';
@@ -70,7 +72,7 @@ async function recover(world: World, after: string): Promise<number> {
     if (await isWell(world)) return performance.now() - from;
     if (performance.now() - from > RECOVERY_LIMIT_MS)
       throw new Error(`Not well ${RECOVERY_LIMIT_MS} ms after: ${after}`);
-    await new Promise((resolve) => setTimeout(resolve, PROBE_EVERY_MS));
+    await pause(PROBE_EVERY_MS);
   }
 }
 

@@ -15,6 +15,7 @@ import {
 } from '#selfhost/playground/cluster.ts';
 import { execInHost } from '#selfhost/playground/host.ts';
 import { childrenOf } from '#selfhost/processes.ts';
+import { pause } from './pause.ts';
 import type { Random } from './random.ts';
 import { clearWire, delayPackets, endRelay, losePackets } from './wire.ts';
 import type { World } from './world.ts';
@@ -25,7 +26,6 @@ export interface Fault {
   strike(world: World, random: Random): Promise<void>;
 }
 
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const hold = (random: Random, low: number, high: number) => pause(random.between(low, high));
 
 /** Pid of one of the control plane's programs, null while it is being started again. */

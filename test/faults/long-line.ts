@@ -9,6 +9,7 @@ import { lxc } from '#selfhost/playground/client.ts';
 import { endHostAgent, startHostAgent } from '#selfhost/playground/cluster.ts';
 import { waitFor } from '#selfhost/wait.ts';
 import { ask, follow, launchBody } from './operations.ts';
+import { pause } from './pause.ts';
 import { clearWire, delayPackets, endRelay } from './wire.ts';
 import { STEM } from './workload.ts';
 import { startWorld, type World } from './world.ts';
@@ -25,8 +26,6 @@ interface Count {
   launches: { started: number; succeeded: number };
   execs: { started: number; succeeded: number };
 }
-
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function statuses({ api }: World): Promise<string[]> {
   const { body } = await api('GET', '/1.0/cluster/members?recursion=1');

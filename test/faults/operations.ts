@@ -1,4 +1,5 @@
 /** Operations followed to their end, through whatever happens to the control plane meanwhile. */
+import { pause } from './pause.ts';
 import type { World } from './world.ts';
 
 /** `lost`: an operation that was acknowledged and then unknown, or that never ended. */
@@ -22,7 +23,7 @@ export async function follow({ api }: World, id: string, isTooLate: () => boolea
     const status = statusIn(answer?.body.metadata);
     if (isFate(status)) return status;
     if (isTooLate()) return 'lost';
-    if (answer?.status !== 200) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    if (answer?.status !== 200) await pause(PAUSE_MS);
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import { lxc } from '#selfhost/playground/client.ts';
 import { ask, type Fate, follow, launchBody } from './operations.ts';
+import { pause } from './pause.ts';
 import type { Random } from './random.ts';
 import type { World } from './world.ts';
 
@@ -32,8 +33,6 @@ const CROWD = 12;
 /** How long an operation may take from the end of the last fault on. */
 const SETTLE_MS = 120_000;
 const PAUSE_MS = 200;
-
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export function startWorkload(world: World, random: Random): Workload {
   const operations: Tracked[] = [];
