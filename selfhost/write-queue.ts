@@ -19,16 +19,18 @@ const BODY_LIMIT_BYTES = 16 * 1024 * 1024;
 export async function startWriteQueue(path: string, port: number): Promise<WriteQueue> {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
   let line: Promise<void> = Promise.resolve();
-  const server = http.createServer((request, response) => {
-    // Read at once: the turn is for the database, not for whoever sends slowly.
-    const body = readBody(request);
-    line = line.then(async () => {
-      const bytes = await body;
-      if (response.destroyed) return;
-      if (bytes === null) response.writeHead(413).end();
-      else await pass({ agent, port }, request, bytes, response);
-    });
-  });
+  const enqueue = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    // Before the turn: that is for the database, not for whoever sends slowly.
+    const body = await readBody(request);
+    if (body === null) {
+      response.writeHead(413).end();
+      return;
+    }
+    const turn = line.then(() => (response.destroyed ? undefined : pass({ agent, port }, request, body, response)));
+    // Whatever becomes of one, the next has its turn.
+    line = turn.catch(() => void response.destroy());
+  };
+  const server = http.createServer((request, response) => void enqueue(request, response));
   await rm(path, { force: true });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);

@@ -51,8 +51,14 @@ async function open() {
     request.end(body);
     return { answer, giveUp: () => request.destroy() };
   };
+  const sendHalf = () => {
+    const request = http.request({ socketPath, method: 'POST', headers: { 'content-length': 10 } });
+    request.on('error', () => {});
+    request.write('half');
+    onTestFinished(() => void request.destroy());
+  };
   const untilCount = (count: number) => waitFor(`${count} requests`, () => waiting.length >= count);
-  return { send, waiting, untilCount, database };
+  return { send, sendHalf, waiting, untilCount, database };
 }
 
 it('lets one write through at a time, in the order they came', async () => {
@@ -89,4 +95,13 @@ it('says 503 when the database is away', async () => {
   database.closeAllConnections();
   database.close();
   expect((await send('1').answer).status).toBe(503);
+});
+
+it('lets nobody wait for who does not send its request to the end', async () => {
+  const { send, sendHalf, waiting, untilCount } = await open();
+  sendHalf();
+  const whole = send('1');
+  await untilCount(1);
+  waiting[0]?.answer();
+  expect((await whole.answer).text).toBe('done 1');
 });
