@@ -11,6 +11,7 @@ import type { Context, Principal } from '#worker/services/context.ts';
 import { findCertificate } from '#worker/state/certificates.ts';
 import { findNameOfKey, readFormerNames } from '#worker/state/former-members.ts';
 import { findMember } from '#worker/state/members.ts';
+import { bearerKind } from './bearer.ts';
 
 /** The TLS peer, trusted or not: what `POST /1.0/certificates` may add. */
 export interface Peer {
@@ -47,7 +48,7 @@ export async function authenticate(request: Request, env: Env, ctx: Context): Pr
   const cf = readCf(request);
   const address = addressOf(request, cf);
   const token = bearerToken(request);
-  if (token !== null) return (await localUser(request, env, ctx, token)) ?? untrusted(address, null);
+  if (token !== null) return (await bearer(request, env, ctx, token)) ?? untrusted(address, null);
   const peer = cf === undefined ? null : readPeer(cf);
   if (peer === null) return untrusted(address, null);
   const row = await findCertificate(ctx.db, peer.fingerprint);
@@ -97,6 +98,18 @@ function untrusted(address: string, peer: Peer | null): Caller {
 
 /** A caller who was not asked. */
 export const NOBODY: Caller = untrusted('', null);
+
+/** Null for a token that is not good. */
+async function bearer(request: Request, env: Env, ctx: Context, token: string): Promise<Caller | null> {
+  switch (bearerKind(token)) {
+    case 'session':
+      return localUser(request, env, ctx, token);
+    case 'token':
+    case 'oidc':
+    case null:
+      return null;
+  }
+}
 
 async function localUser(request: Request, env: Env, ctx: Context, token: string): Promise<Caller | null> {
   const session = await verifySession(env, token);
