@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createClient } from '@libsql/client';
+import { expect, vi } from 'vitest';
 import { ensureSecrets } from '#selfhost/keys.ts';
 import { api } from './api.ts';
 import { cluster } from './support.ts';
@@ -51,4 +52,18 @@ export async function takeSnapshot(): Promise<unknown> {
     Promise.all([1, 2, 3].map(async (host) => (await cluster.host(host).exec(['sh', '-c', FILES])).stdout.split('\n'))),
   ]);
   return { resources, rows, blobs: readdirSync(join(cluster.controlDir, 'blobs'), { recursive: true }).sort(), files };
+}
+
+/** One that no longer changes by itself: a launch's names on other hosts, and what went before, end a moment later. */
+export async function takeQuietSnapshot(): Promise<unknown> {
+  let last = await takeSnapshot();
+  await vi.waitFor(
+    async () => {
+      const earlier = last;
+      last = await takeSnapshot();
+      expect(last).toEqual(earlier);
+    },
+    { timeout: 60_000, interval: 3_000 },
+  );
+  return last;
 }
