@@ -11,6 +11,13 @@ afterAll(async () => {
 const stateOf = async (member: string) =>
   ((await lxcJson('query', `/1.0/cluster/members/${member}`)) as { status: string }).status;
 
+const memberSubnet = async (member: string) => {
+  const network = (await lxcJson('query', `/1.0/networks/lxdbr0?target=${member}`)) as {
+    config: Record<string, string>;
+  };
+  return network.config['ipv4.address'] ?? '';
+};
+
 async function launch(name: string, ...options: string[]): Promise<void> {
   created.push(name);
   expect(await lxc('launch', 'tiny', name, '--target', 'host2', ...options)).toMatchObject({ code: 0, stderr: '' });
@@ -18,17 +25,21 @@ async function launch(name: string, ...options: string[]): Promise<void> {
 
 describe('lxc cluster evacuate', () => {
   it('moves what can move, stops what cannot; restore brings all of it back', async () => {
-    const [moving = '', onZfs = '', resting = '', bound = '', own = ''] = newNames('evac', 5);
+    const [moving = '', onZfs = '', resting = '', bound = '', own = '', fixed = ''] = newNames('evac', 6);
     await launch(moving);
     await launch(onZfs, '-s', 'tank');
     await launch(resting);
     await launch(bound);
     await launch(own, '-c', 'cluster.evacuate=stop');
+    await launch(fixed);
+    const subnet = (await memberSubnet('host2')).replace(/\.\d+\/\d+$/, '');
+    const address = `ipv4.address=${subnet}.77`;
+    expect(await lxc('config', 'device', 'override', fixed, 'eth0', address)).toMatchObject({ code: 0 });
     const devices = ['config', 'device', 'add', bound, 'srv', 'disk', 'source=/srv', 'path=/mnt'];
     expect(await lxc(...devices)).toMatchObject({ code: 0 });
     expect(await lxc('stop', '-f', resting)).toMatchObject({ code: 0 });
     expect(await lxc('exec', moving, '--', 'sh', '-c', 'echo kept > /root/kept; sync')).toMatchObject({ code: 0 });
-    const names = [bound, moving, onZfs, own, resting];
+    const names = [bound, fixed, moving, onZfs, own, resting];
     const places = async () =>
       Object.fromEntries((await instancesOf(names)).map(({ name, location, status }) => [name, [location, status]]));
 
@@ -41,6 +52,8 @@ describe('lxc cluster evacuate', () => {
       [resting]: [expect.stringMatching(/host[13]/), 'Stopped'],
       [bound]: ['host2', 'Stopped'],
       [own]: ['host2', 'Stopped'],
+      // Its address is none of another host's.
+      [fixed]: ['host2', 'Stopped'],
     });
     expect((await lxc('exec', moving, '--', 'cat', '/root/kept')).stdout).toBe('kept\n');
 
@@ -67,6 +80,7 @@ describe('lxc cluster evacuate', () => {
       [resting]: ['host2', 'Stopped'],
       [bound]: ['host2', 'Running'],
       [own]: ['host2', 'Running'],
+      [fixed]: ['host2', 'Running'],
     });
     for (const { config } of await instancesOf(names)) expect(config).not.toHaveProperty('volatile.evacuate.origin');
     expect((await lxc('exec', moving, '--', 'cat', '/root/kept')).stdout).toBe('kept\n');

@@ -1,5 +1,6 @@
 /** What an evacuation does with an instance (lxd-api 12.3). Pure. */
 import type { Config, Devices } from './config.ts';
+import { isInSubnet } from './subnets.ts';
 
 export type EvacuationAction = 'stop' | 'migrate';
 
@@ -30,4 +31,22 @@ export function canMove(devices: Devices, isManaged: (network: string) => boolea
     if (device.type !== 'nic') return false;
     return device.network !== undefined || (device.parent !== undefined && isManaged(device.parent));
   });
+}
+
+/**
+ * Why the NICs' own addresses keep the instance from a member; null: they do not. `networkThere` is a network's config as that
+ * member has it, undefined where it has none. Networks whose subnet is not known yet are left to the host to judge.
+ */
+export function addressRefusal(devices: Devices, networkThere: (network: string) => Config | undefined): string | null {
+  for (const device of Object.values(devices)) {
+    const name = device.type === 'nic' ? (device.network ?? device.parent) : undefined;
+    const config = name === undefined ? undefined : networkThere(name);
+    for (const key of ['ipv4.address', 'ipv6.address'] as const) {
+      const address = device[key];
+      const subnet = config?.[key];
+      if (!address || !subnet?.includes('/') || isInSubnet(address, subnet)) continue;
+      return `Device IP address "${address}" not within network "${name}" subnet`;
+    }
+  }
+  return null;
 }

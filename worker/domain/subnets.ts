@@ -54,6 +54,14 @@ export function pickForMembers(
   return picks;
 }
 
+/** Whether the address is one of the CIDR's; false for what is no address, no CIDR or another family. */
+export function isInSubnet(address: string, cidr: string): boolean {
+  if (!ipaddr.isValid(address) || !ipaddr.isValidCIDR(cidr)) return false;
+  const [subnet, bits] = ipaddr.parseCIDR(cidr);
+  const parsed = ipaddr.parse(address);
+  return parsed.kind() === subnet.kind() && parsed.match(subnet, bits);
+}
+
 /** FNV-1a with a final mix: similar names must not give neighbouring subnets. */
 function hash32(text: string): number {
   let hash = 0x811c9dc5;

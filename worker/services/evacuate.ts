@@ -5,13 +5,14 @@
 import type { ClusterMemberStatePost } from '#protocol/api/cluster.ts';
 import { AppError, badRequest, unavailable } from '#protocol/errors.ts';
 import { expandConfig, expandDevices } from '#worker/domain/config.ts';
-import { EVACUATION_MODES, evacuationAction } from '#worker/domain/evacuation.ts';
+import { addressRefusal, EVACUATION_MODES, evacuationAction } from '#worker/domain/evacuation.ts';
 import { FAILURE } from '#worker/domain/operation.ts';
 import type { NewCommand } from '#worker/objects/contract.ts';
 import { changeMemberState, ORIGIN_KEY, type StateChange } from '#worker/state/evacuate.ts';
-import { loadPlaces } from '#worker/state/instance-move.ts';
+import { loadPlaces, type Places } from '#worker/state/instance-move.ts';
 import { type InstanceRow, listInstances, type ProfileLayer } from '#worker/state/instance-queries.ts';
 import { getMember, type MemberRow } from '#worker/state/members.ts';
+import { toNetworkSpec } from '#worker/state/networks.ts';
 import { getOperation, operationToApi } from '#worker/state/operations.ts';
 import { locationOf, requestorOf, spread } from './changes.ts';
 import type { Authorized } from './context.ts';
@@ -107,18 +108,31 @@ async function planEvacuation(ctx: Authorized, { name }: MemberRow, mode: string
   const { networks } = await loadPlaces(ctx.db, []);
   const isManaged = (network: string) => networks.some((row) => row.name === network);
   const stay: InstanceRow[] = [];
-  const go: { row: InstanceRow; profiles: ProfileLayer[]; to: string }[] = [];
+  const placed: Going[] = [];
+  const kept: Record<string, string> = {};
   for (const row of list.rows) {
     if (row.member !== name || row.movingTo !== null) continue;
     const profiles = layersOf(row);
     const config = expandConfig(profiles, row.config);
     const action = evacuationAction(mode, config, expandDevices(profiles, row.devices), isManaged);
-    const to = action === 'migrate' ? await findPlace(ctx, row, profiles) : null;
-    if (to === null) stay.push(row);
-    else go.push({ row, profiles, to });
+    const place = action === 'migrate' ? await findPlace(ctx, row, profiles) : null;
+    if (place !== null && 'to' in place) placed.push({ row, profiles, to: place.to });
+    else stay.push(row);
+    if (place !== null && 'reason' in place) kept[labelOf(row)] = place.reason;
+  }
+  const places = await loadPlaces(ctx.db, [...new Set(placed.map(({ to }) => to))]);
+  const go: Going[] = [];
+  for (const each of placed) {
+    const reason = refusalAt(each, places);
+    if (reason === null) {
+      go.push(each);
+      continue;
+    }
+    ctx.log.warn('evacuate.place.refused', { instance: each.row.name, member: each.to, reason });
+    stay.push(each.row);
+    kept[labelOf(each.row)] = reason;
   }
   const running = stay.filter(isUp);
-  const places = await loadPlaces(ctx.db, [...new Set(go.map(({ to }) => to))]);
   const moves = go.map((each) =>
     planMove(ctx, { ...each, places }, { running: isUp(each.row), volatile: { [ORIGIN_KEY]: name }, evacuates: name }),
   );
@@ -129,17 +143,40 @@ async function planEvacuation(ctx: Authorized, { name }: MemberRow, mode: string
     ],
     moving: go.map(({ row, to }) => ({ id: row.id, from: row.member, to })),
     origins: running.map(({ id }) => ({ id, origin: name })),
+    ...(Object.keys(kept).length > 0 ? { metadata: { not_moved: kept } } : {}),
   };
 }
 
+interface Going {
+  row: InstanceRow;
+  profiles: ProfileLayer[];
+  to: string;
+}
+
+/** As the operation's metadata names an instance: project and name. */
+const labelOf = ({ project, name }: InstanceRow) => (project === 'default' ? name : `${project}/${name}`);
+
+/** What the member would refuse about the instance's own addresses: one refusal there would end the whole evacuation. */
+function refusalAt({ row, profiles, to }: Going, { networks, networkMembers }: Places): string | null {
+  return addressRefusal(expandDevices(profiles, row.devices), (name) => {
+    const network = networks.find((one) => one.name === name);
+    const own = networkMembers.find((one) => one.network === name && one.member === to);
+    return network && toNetworkSpec(network, own?.config ?? {}).config;
+  });
+}
+
 /** As in LXD, an instance that no member can take is stopped where it is. */
-async function findPlace(ctx: Authorized, row: InstanceRow, profiles: ProfileLayer[]): Promise<string | null> {
+async function findPlace(
+  ctx: Authorized,
+  row: InstanceRow,
+  profiles: ProfileLayer[],
+): Promise<{ to: string } | { reason: string }> {
   try {
-    return (await placeElsewhere(ctx, row, profiles, null)).member;
+    return { to: (await placeElsewhere(ctx, row, profiles, null)).member };
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
     ctx.log.warn('evacuate.place.none', { instance: row.name, reason: error.message });
-    return null;
+    return { reason: error.message };
   }
 }
 

@@ -89,6 +89,22 @@ describe('evacuating', () => {
     expect(await asked()).toEqual([['node1', 'instance.state', 'runs', 'stop']]);
   });
 
+  it('stops, and says why, what has an address of its own that is none there; the rest goes', async () => {
+    const eth0 = { type: 'nic', network: 'br0' };
+    await add('fixed', { status: 'Running', devices: { ...ROOT, eth0: { ...eth0, 'ipv4.address': '10.9.0.9' } } });
+    await add('fits', { devices: { ...ROOT, eth0: { ...eth0, 'ipv4.address': '10.0.0.9' } } });
+    const operation = await set('node1', 'evacuate');
+    expect(operation.metadata).toEqual({
+      not_moved: { fixed: 'Device IP address "10.9.0.9" not within network "br0" subnet' },
+    });
+    expect((await asked()).sort()).toEqual([
+      ['node1', 'instance.send', 'fits', 'stopped'],
+      ['node1', 'instance.state', 'fixed', 'stop'],
+      ['node2', 'instance.receive', 'fits', false],
+    ]);
+    expect((await row('fixed'))?.config).toEqual({ 'volatile.evacuate.origin': 'node1' });
+  });
+
   it('does as the request says, whatever the instance would', async () => {
     await add('runs', { status: 'Running' });
     await set('node1', 'evacuate', 'stop');
