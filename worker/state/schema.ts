@@ -56,6 +56,19 @@ export const tokens = sqliteTable(
   (t) => [uniqueIndex('tokens_secret').on(t.secretHash)],
 );
 
+/** Bearer tokens that are good: a revoked one has no row. Only a hash of what was issued. */
+export const accessTokens = sqliteTable('access_tokens', {
+  id: text('id').primaryKey(),
+  /** SHA-256 of the whole token. */
+  hash: text('hash').notNull(),
+  name: text('name').notNull(),
+  scope: text('scope', { enum: ['full', 'read-only', 'metrics'] }).notNull(),
+  /** Null: all of them, and the server itself. */
+  projects: json<string[]>('projects'),
+  createdAt: text('created_at').notNull(),
+  expiresAt: text('expires_at').notNull(),
+});
+
 export const members = sqliteTable(
   'members',
   {
@@ -77,6 +90,8 @@ export const members = sqliteTable(
     statusChangedAt: text('status_changed_at').notNull(),
     epoch: integer('epoch').notNull().default(0),
     processId: text('process_id').notNull().default(''),
+    /** Boots of hosts that came with this member's key while another host was it: they stay out. */
+    barredBoots: json<string[]>('barred_boots').notNull().default([]),
     agentVersion: text('agent_version').notNull().default(''),
     protocol: integer('protocol').notNull().default(0),
     resources: json<HostResources>('resources').notNull(),

@@ -1,0 +1,1 @@
+ALTER TABLE `members` ADD `barred_boots` text DEFAULT '[]' NOT NULL;
