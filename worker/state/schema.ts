@@ -69,6 +69,51 @@ export const accessTokens = sqliteTable('access_tokens', {
   expiresAt: text('expires_at').notNull(),
 });
 
+/** People who log in by the built-in OIDC issuer. */
+export const users = sqliteTable('users', {
+  name: text('name').primaryKey(),
+  /** PBKDF2, salted. */
+  passwordHash: text('password_hash').notNull(),
+  /** Null: all of them, and the server itself. */
+  projects: json<string[]>('projects'),
+  readOnly: integer('read_only', { mode: 'boolean' }).notNull().default(false),
+  createdAt: text('created_at').notNull(),
+});
+
+/** Programs that asked for a login, until they have fetched what became of it. */
+export const deviceLogins = sqliteTable(
+  'device_logins',
+  {
+    /** SHA-256 of the device code. */
+    deviceHash: text('device_hash').primaryKey(),
+    /** What the person is shown, without its hyphen. */
+    userCode: text('user_code').notNull(),
+    /** Where the program asked from. */
+    address: text('address').notNull(),
+    /** Who allowed it. */
+    userName: text('user_name'),
+    denied: integer('denied', { mode: 'boolean' }).notNull().default(false),
+    createdAt: text('created_at').notNull(),
+    expiresAt: text('expires_at').notNull(),
+  },
+  (t) => [uniqueIndex('device_logins_user_code').on(t.userCode), index('device_logins_expires').on(t.expiresAt)],
+);
+
+/** Programs that are logged in: their access tokens name the row, so none outlives it. */
+export const userLogins = sqliteTable(
+  'user_logins',
+  {
+    id: text('id').primaryKey(),
+    userName: text('user_name').notNull(),
+    /** SHA-256 of the refresh token. */
+    refreshHash: text('refresh_hash').notNull(),
+    address: text('address').notNull(),
+    createdAt: text('created_at').notNull(),
+    expiresAt: text('expires_at').notNull(),
+  },
+  (t) => [uniqueIndex('user_logins_refresh').on(t.refreshHash), index('user_logins_user').on(t.userName)],
+);
+
 export const members = sqliteTable(
   'members',
   {
