@@ -45,6 +45,8 @@ export class Cluster extends DurableObject<Env> {
   readonly #waiters = new Map<string, Set<() => void>>();
   readonly #finished = new Set<string>();
   #sweeping = false;
+  /** Nothing can come due before something happens. */
+  #idle = false;
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -85,6 +87,7 @@ export class Cluster extends DurableObject<Env> {
   async publish(events: ClusterEvent[]): Promise<void> {
     this.#broadcast(events);
     this.#names.note(newsOf(events));
+    await this.#rouse();
     for (const { type, metadata } of events) {
       const { id, status_code } = metadata;
       if (type !== 'operation' || typeof id !== 'string' || !isFinal(Number(status_code))) continue;
@@ -160,9 +163,10 @@ export class Cluster extends DurableObject<Env> {
     const listeners = this.#listeners();
     for (const { socket } of listeners) quietly(() => socket.send(KEEPALIVE_FRAME));
     // First: work that hangs on the database must not keep the next one from ringing.
-    await this.ctx.storage.setAlarm(now + (listeners.length > 0 ? KEEPALIVE_MS : SWEEP_MS));
-    this.ctx.waitUntil(this.#sweep());
     const due = (await this.ctx.storage.get<number>('prune')) ?? now;
+    const next = listeners.length > 0 ? KEEPALIVE_MS : this.#idle ? Math.max(due - now, SWEEP_MS) : SWEEP_MS;
+    await this.ctx.storage.setAlarm(now + next);
+    if (!this.#idle) this.ctx.waitUntil(this.#sweep());
     if (due <= now) await this.#prune(now);
   }
 
@@ -171,12 +175,22 @@ export class Cluster extends DurableObject<Env> {
     if (this.#sweeping) return;
     this.#sweeping = true;
     try {
-      await sweep(createJobContext(this.env, 'sweep', (events) => this.publish(events)));
+      this.#idle = true;
+      // What is published from here on ends the idling again.
+      if (await sweep(createJobContext(this.env, 'sweep', (events) => this.publish(events)))) await this.#rouse();
     } catch (error) {
+      await this.#rouse();
       this.#log.warn('sweep.failed', {}, error);
     } finally {
       this.#sweeping = false;
     }
+  }
+
+  /** Sweeps again, now that something has happened. */
+  async #rouse(): Promise<void> {
+    if (!this.#idle) return;
+    this.#idle = false;
+    await this.#wakeAt(Date.now() + SWEEP_MS);
   }
 
   async #prune(now: number): Promise<void> {

@@ -6,6 +6,7 @@ import { shiftIso } from '#worker/lib/clock.ts';
 import { createSealer } from '#worker/lib/seal.ts';
 import { type SendContext, sendWebhooks } from '#worker/services/webhook-send.ts';
 import { webhookQueue, webhooks } from '#worker/state/schema.ts';
+import { isSweepNeeded } from '#worker/state/sweep.ts';
 import { type Api, makeClient, openApi, trust } from '../http/api.ts';
 
 interface Got {
@@ -42,6 +43,17 @@ async function add(api: Api, body: object = {}, query = ''): Promise<string> {
 }
 const happen = (api: Api, name: string, query = '') => api.call('POST', `/1.0/profiles${query}`, { body: { name } });
 const sent = async (api: Api) => (await api.call('GET', '/1.0/webhooks/chat/deliveries')).body.metadata;
+
+describe('the sweep', () => {
+  it('is needed from the first webhook to the last', async () => {
+    const { api } = await openReceiver();
+    expect(await isSweepNeeded(api.ctx.db)).toBe(false);
+    await add(api);
+    expect(await isSweepNeeded(api.ctx.db)).toBe(true);
+    await api.call('DELETE', '/1.0/webhooks/chat');
+    expect(await isSweepNeeded(api.ctx.db)).toBe(false);
+  });
+});
 
 describe('a webhook', () => {
   it('gets what happens from now on, signed with the secret that was shown once', async () => {

@@ -3,6 +3,7 @@ import { unavailable } from '#protocol/errors.ts';
 import { shiftIso } from '#worker/lib/clock.ts';
 import { endOverdue } from '#worker/services/trigger-ending.ts';
 import { commands, instances, members, triggerLaunches, triggers } from '#worker/state/schema.ts';
+import { isSweepNeeded } from '#worker/state/sweep.ts';
 import { type Client, makeClient } from '../api.ts';
 import {
   NOW,
@@ -325,6 +326,17 @@ describe('limits of a trigger', () => {
 });
 
 describe('the time to live', () => {
+  it('asks for sweeps while an instance with one exists', async () => {
+    for (const ttl of [undefined, '1H']) {
+      const to = await world.define({ ...SIMPLE, name: `t-${ttl}`, limits: ttl === undefined ? {} : { ttl } });
+      const text = JSON.stringify({ job: ttl === undefined ? 1 : 2 });
+      await world.deliver(to.url, text, signStandard(to.secret, 'm', NOW, text));
+      expect(await isSweepNeeded(world.db)).toBe(ttl !== undefined);
+    }
+    await world.db.delete(instances);
+    expect(await isSweepNeeded(world.db)).toBe(false);
+  });
+
   it('ends what runs, then what is stopped, and leaves the rest alone', async () => {
     const to = await world.define({ ...SIMPLE, limits: { ttl: '1H' } });
     const text = JSON.stringify({ job: 1 });
