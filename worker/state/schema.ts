@@ -5,6 +5,7 @@
  */
 import { sql } from 'drizzle-orm';
 import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from 'drizzle-orm/sqlite-core';
+import type { HostInventory } from '#protocol/backup.ts';
 import type { HostResources, InstanceState } from '#protocol/inventory.ts';
 import type { Device } from '#worker/domain/config.ts';
 import type { TriggerLimits, TriggerParameters, TriggerRules, TriggerTemplate } from '#worker/domain/trigger.ts';
@@ -529,6 +530,23 @@ export const webhookQueue = sqliteTable(
     createdAt: text('created_at').notNull(),
   },
   (t) => [primaryKey({ columns: [t.webhookId, t.eventSeq] }), index('webhook_queue_due').on(t.status, t.dueAt)],
+);
+
+/**
+ * Hosts that came while the cluster was being recovered from them: by whose key, whether they are members again, and all they
+ * say they have.
+ */
+export const recoveries = sqliteTable(
+  'recoveries',
+  {
+    name: text('name').notNull(),
+    publicKey: text('public_key').notNull(),
+    state: text('state', { enum: ['found', 'admitted', 'recovered'] }).notNull(),
+    resources: json<HostResources>('resources').notNull(),
+    inventory: json<HostInventory>('inventory'),
+    foundAt: text('found_at').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.name, t.publicKey] })],
 );
 
 /** The control plane's clock, as SQL, for statements that need it. */
