@@ -15,24 +15,28 @@ import type { FetchPart, ImageStore } from './drivers/image/driver.ts';
 import type { InstanceDriver } from './drivers/instance/driver.ts';
 import type { NetworkDriver } from './drivers/network/driver.ts';
 import type { StorageDriver } from './drivers/storage/driver.ts';
-import { readBoot, restoreHost, restoreInstances } from './inventory/boot.ts';
+import { readBoot, readBootId, restoreHost, restoreInstances } from './inventory/boot.ts';
 import { createEventOutbox, type EventOutbox, unaskedEvent } from './inventory/event-outbox.ts';
 import { createHostReader } from './inventory/host.ts';
 import { createStateTeller } from './inventory/host-state.ts';
 import { createLoadReader } from './inventory/load.ts';
+import { createMetricsTeller } from './inventory/metrics.ts';
 import { createReporter } from './inventory/reporter.ts';
 import { watchResources } from './inventory/resources.ts';
 import { instanceKey, type Outcome } from './journal/journal.ts';
 import { openSqliteJournal } from './journal/sqlite.ts';
+import { createKeptFiles, type KeptFiles } from './keep/files.ts';
+import { readInventory } from './keep/inventory.ts';
+import { createKeeper, type Keeper } from './keep/keeper.ts';
 import { cleanUp, forgetWork } from './leave/clean-up.ts';
 import type { WorkFrame } from './link/connection.ts';
 import { openSocket } from './link/connection.ts';
 import type { Trust } from './link/dial.ts';
 import { nextEpoch } from './link/epoch.ts';
-import { readIdentity, signPayload } from './link/identity.ts';
+import { publicKeyOf, readIdentity, signPayload } from './link/identity.ts';
 import { createLink, type Link, type LinkRemoval } from './link/link.ts';
 import { createPool } from './link/pool.ts';
-import { createFetchPart, createFetchRelease } from './link/request.ts';
+import { createFetchBackup, createFetchPart, createFetchRelease, createSendInventory } from './link/request.ts';
 import { createAlone } from './local/alone/index.ts';
 import { createPerform } from './local/alone/perform.ts';
 import { createReach } from './local/reach.ts';
@@ -99,8 +103,10 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
     member: config.member,
     epoch: nextEpoch(config.dataDir),
     protocol: config.protocol,
+    bootId: await readBootId(),
     identity,
     signature: signPayload,
+    publicKey: publicKeyOf(identity),
     describeHost: async () => {
       const [resources, load] = await Promise.all([resourceWatch.describe(), loadReader.read()]);
       return { resources, load };
@@ -110,7 +116,10 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
   });
   const resourceWatch = watchResources({ read: readResources, send: link.send, log });
   const pool = createPool(trust, POOL_IDLE_MS);
-  const host = createHost(deps, { journal, link, trust, pool, dataDir: config.dataDir });
+  const files = createKeptFiles(config.dataDir);
+  const session = async () => link.whenUp(FETCH_WAIT_MS);
+  const keeper = createKeeper({ fetch: createFetchBackup({ trust, session }), files, log });
+  const host = createHost(deps, { journal, link, trust, pool, dataDir: config.dataDir, kept: { files, keeper } });
 
   const outbox = createEventOutbox({ events: journal.events, send: link.send });
   /** Of what happens with a link, inventory tells. */
@@ -125,6 +134,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
     readLoad: loadReader.read,
   });
   const figures = createStateTeller({ host, readLoad: loadReader.read, send: link.send });
+  const metrics = createMetricsTeller({ host, send: link.send });
   const dispatcher = createDispatcher({
     journal,
     log,
@@ -133,6 +143,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
     execute: (command, context) => execute(host, context, command),
     onFinished: (command, outcome) => {
       noteOutcome(reporter, command, outcome);
+      keeper.noteFinished(command);
       if (command.name.startsWith('pool.')) figures.tell();
     },
   });
@@ -170,15 +181,20 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
       // What inventory says next is then no news.
       outbox.resend();
       figures.tell();
+      keeper.note();
       reporter.reportAll().catch((err) => log.error('inventory.report.failed', { err }));
     },
     onLost: reach.noteDown,
     onFrame: (frame) => {
       if (frame.type === 'command') dispatcher.take(frame);
       else if (frame.type === 'cancel') dispatcher.cancel(frame.id);
-      else if (frame.type === 'result-ack') dispatcher.acknowledge(frame.id);
-      else if (frame.type === 'events-ack') outbox.acknowledge(frame.seq);
+      else if (frame.type === 'changed') keeper.note(true);
+      else if (frame.type === 'result-ack') {
+        dispatcher.acknowledge(frame.id);
+        keeper.noteApplied(frame.id);
+      } else if (frame.type === 'events-ack') outbox.acknowledge(frame.seq);
       else if (frame.type === 'names') names.take(frame);
+      else if (frame.type === 'metrics') metrics.want(frame.seconds);
       else if (frame.type === 'query') {
         void queries(frame).then((outcome) => link.send({ type: 'answer', id: frame.id, outcome }));
       }
@@ -196,6 +212,8 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
       dispatcher.stop();
       reporter.stop();
       figures.stop();
+      keeper.stop();
+      metrics.stop();
       reach.stop();
       resourceWatch.stop();
       loadReader.stop();
@@ -215,12 +233,14 @@ export function createHost(
     trust,
     pool,
     dataDir,
+    kept = { files: createKeptFiles(dataDir), keeper: { isOutdated: () => false } },
   }: {
     journal: Host['journal'];
     link: Pick<Link, 'whenUp'>;
     trust: Trust;
     pool: ReturnType<typeof createPool>;
     dataDir: string;
+    kept?: { files: KeptFiles; keeper: Pick<Keeper, 'isOutdated'> };
   },
 ): Host {
   const { log, exec } = deps;
@@ -247,6 +267,12 @@ export function createHost(
       dataDir,
       fetchRelease: createFetchRelease({ trust, session: (signal) => link.whenUp(FETCH_WAIT_MS, signal) }),
       restart: () => void process.kill(process.pid, 'SIGTERM'),
+    },
+    tellInventory: async () => {
+      const { files, keeper } = kept;
+      const parts = { journal, instances: drivers.instances };
+      const inventory = await readInventory({ host: parts, files, isOutdated: keeper.isOutdated });
+      await createSendInventory({ trust, session: () => link.whenUp(STREAM_WAIT_MS) })(inventory);
     },
   };
 }

@@ -11,6 +11,7 @@ import { WireError } from './errors.ts';
 import { HOST_EVENTS_PER_FRAME, HostEvent } from './host-events.ts';
 import { InstanceNames } from './instance-names.ts';
 import { HostLoad, HostResources, HostState, InstanceReport } from './inventory.ts';
+import { InstanceMetrics } from './metrics.ts';
 import { QUERY_NAMES } from './queries.ts';
 
 export const HEARTBEAT_REQUEST = 'ping';
@@ -43,8 +44,12 @@ export const AgentFrame = z.discriminatedUnion('type', [
     epoch: z.number().int().nonnegative(),
     /** Random per agent process: two clones with the same epoch differ here. */
     processId: Id,
+    /** The same for all agents of one boot of one host, and for no other: tells a host that rebooted from a second one. */
+    bootId: Id.optional(),
     /** Base64 Ed25519 signature over `helloPayload`. */
     signature: z.string().max(256),
+    /** By which a control plane that has lost its database can know it again. SPKI DER in base64. */
+    publicKey: z.string().max(256).optional(),
     resources: HostResources,
     load: HostLoad,
   }),
@@ -52,6 +57,15 @@ export const AgentFrame = z.discriminatedUnion('type', [
   z.object({ type: z.literal('inventory'), full: z.boolean(), instances: z.array(InstanceReport) }),
   z.object({ type: z.literal('load'), load: HostLoad, state: HostState.optional() }),
   z.object({ type: z.literal('resources'), resources: HostResources }),
+  /** A sample, in one frame or several: it counts once its `last` has come. Those not listed do not run. */
+  z.object({
+    type: z.literal('metrics'),
+    first: z.boolean(),
+    last: z.boolean(),
+    /** Of the agent. */
+    uptimeSeconds: z.number().nonnegative(),
+    instances: z.array(InstanceMetrics),
+  }),
   /** The command is in the journal and will end, whatever happens. */
   z.object({ type: z.literal('ack'), id: Id }),
   /** Progress lines for the operation's metadata (`download_progress`, …). */
@@ -90,6 +104,8 @@ export const ControlFrame = z.discriminatedUnion('type', [
     type: z.literal('refused'),
     error: WireError,
     retry: z.boolean(),
+    /** Trying again can help from then on, and not before. */
+    retryMs: z.number().int().nonnegative().optional(),
     /** The member's present name: the agent keeps it and comes again under it. */
     renamed: z.string().max(64).optional(),
     /** The member was removed, for good. `cleanUp`: what the agent made for the cluster may go, as nothing was in it. */
@@ -103,6 +119,10 @@ export const ControlFrame = z.discriminatedUnion('type', [
   z.object({ type: z.literal('events-ack'), seq: z.number().int() }),
   /** A question about the host: not journaled, answered once or not at all. */
   z.object({ type: z.literal('query'), id: Id, name: z.enum(QUERY_NAMES), params: z.unknown() }),
+  /** Definitions of the cluster have changed: the copy that this host keeps of them is old. */
+  z.object({ type: z.literal('changed') }),
+  /** Somebody looks: sample now, and go on for so long. */
+  z.object({ type: z.literal('metrics'), seconds: z.number().int().positive().max(3600) }),
   /** Names of the cluster's instances, for the host's DNS. `full`: what is not listed here or in later ones is gone. */
   z.object({ type: z.literal('names'), full: z.boolean(), instances: z.array(InstanceNames) }),
   z.object({ type: z.literal('error'), error: WireError }),

@@ -6,7 +6,7 @@
 import type { Command, CommandName } from './commands.ts';
 import type { ControlFrame } from './frames.ts';
 import type { QueryName } from './queries.ts';
-import { NAMES_PROTOCOL } from './version.ts';
+import { BACKUP_PROTOCOL, METRICS_PROTOCOL, NAMES_PROTOCOL } from './version.ts';
 
 const FIRST_COMMANDS: readonly CommandName[] = [
   'instance.create',
@@ -49,11 +49,16 @@ export function protocolOfOrder(command: Pick<Command, 'name' | 'params'>): numb
 }
 
 /** The oldest protocol that has this query. */
-export const protocolOfQuery = (name: QueryName): number => (FIRST_QUERIES.includes(name) ? 1 : SECOND);
+export function protocolOfQuery(name: QueryName): number {
+  if (name === 'host.inventory') return BACKUP_PROTOCOL;
+  return FIRST_QUERIES.includes(name) ? 1 : SECOND;
+}
 
 /** Whether an agent that speaks `protocol` can read the frame at all. */
 export function isKnownTo(protocol: number, frame: ControlFrame): boolean {
   if (frame.type === 'command') return protocol >= protocolOfCommand(frame.name);
   if (frame.type === 'query') return protocol >= protocolOfQuery(frame.name);
+  if (frame.type === 'changed') return protocol >= BACKUP_PROTOCOL;
+  if (frame.type === 'metrics') return protocol >= METRICS_PROTOCOL;
   return frame.type !== 'names' || protocol >= NAMES_PROTOCOL;
 }

@@ -7,8 +7,11 @@ import { AppError, fromWireError, unavailable, WireError } from '#protocol/error
 import { QUERIES, type QueryName, type QueryResult } from '#protocol/queries.ts';
 import type { Env, Vars } from '#worker/env.ts';
 import { shardOf } from '#worker/lib/id.ts';
-import type { EventFilter, MemberPresence, Objects, Order } from './contract.ts';
+import { addTimes } from './command-times.ts';
+import type { MemberPresence, Objects, Order } from './contract.ts';
 import { FILTER_HEADER } from './event-filter.ts';
+import { ADDRESS_HEADER } from './link-address.ts';
+import { MemberMetrics } from './member-metrics.ts';
 
 /** For questions that only read a few files on the host. */
 const QUERY_TIMEOUT_MS = 10_000;
@@ -49,7 +52,8 @@ export function createObjects(env: Env, vars: Pick<Vars, 'linkShards'>): Objects
       publish: (events) => reach('cluster', () => cluster().publish(events)),
       progress: (commandId, metadata) => reach('cluster', () => cluster().progress(commandId, metadata)),
       waitOperation: (id, timeoutMs) => reach('cluster', () => cluster().waitOperation(id, timeoutMs)),
-      connectEvents: (request, filter) => reach('cluster', () => cluster().fetch(withFilter(request, filter))),
+      connectEvents: (request, filter) =>
+        reach('cluster', () => cluster().fetch(withHeader(request, FILTER_HEADER, JSON.stringify(filter)))),
     },
     links: {
       deliver: (member, orders: Order[]) => reach('link', () => links(member).deliver(member, orders)),
@@ -70,7 +74,16 @@ export function createObjects(env: Env, vars: Pick<Vars, 'linkShards'>): Objects
         return answers.flat();
       },
       state: (member) => reach('link', async () => await links(member).state(member)),
-      connect: (member, request) => reach('link', () => links(member).fetch(request)),
+      async metrics(members) {
+        const shards = Array.from({ length: vars.linkShards }, (_, index) => shard(index));
+        const answers = await reach('link', () => Promise.all(shards.map(async (stub) => await stub.metrics(members))));
+        return {
+          samples: z.array(MemberMetrics).parse(answers.flatMap(({ samples }) => samples)),
+          times: addTimes(answers.flatMap(({ times }) => times)),
+        };
+      },
+      connect: (member, request, address) =>
+        reach('link', () => links(member).fetch(withHeader(request, ADDRESS_HEADER, address))),
       remove: (member, removal) => reach('link', () => links(member).remove(member, removal)),
       async rename(member, newName) {
         // First who waits for it, so that a link that never returns is noticed.
@@ -88,9 +101,9 @@ export function createObjects(env: Env, vars: Pick<Vars, 'linkShards'>): Objects
   };
 }
 
-/** The upgrade with the caller's rights; a header of that name from outside is overwritten. */
-function withFilter(request: Request, filter: EventFilter): Request {
+/** The upgrade with what is known of the caller; a header of that name from outside is overwritten. */
+function withHeader(request: Request, name: string, value: string): Request {
   const headers = new Headers(request.headers);
-  headers.set(FILTER_HEADER, JSON.stringify(filter));
+  headers.set(name, value);
   return new Request(request, { headers });
 }

@@ -5,6 +5,8 @@
 import type { Command, CommandName, CommandParams } from '#protocol/commands.ts';
 import type { HostLoad, HostState } from '#protocol/inventory.ts';
 import type { QueryName, QueryParams, QueryResult } from '#protocol/queries.ts';
+import type { CommandTimes } from './command-times.ts';
+import type { MemberMetrics } from './member-metrics.ts';
 
 /** An event as LXD's sockets carry it (lxd-api 3.3). `metadata` is an API operation or a lifecycle object. */
 export interface ClusterEvent {
@@ -99,8 +101,10 @@ export interface Objects {
     presence(): Promise<MemberPresence[]>;
     /** What the member last told of its host; null when it has not yet. Nobody is asked. */
     state(member: string): Promise<ToldState | null>;
-    /** The agent's link upgrade, routed to the member's shard. */
-    connect(member: string, request: Request): Promise<Response>;
+    /** Fresh samples (`members` null: of all), and how long commands took. The first look waits a moment for them. */
+    metrics(members: readonly string[] | null): Promise<{ samples: MemberMetrics[]; times: CommandTimes[] }>;
+    /** The agent's link upgrade, routed to the member's shard. `address`: where it comes from. */
+    connect(member: string, request: Request, address: string): Promise<Response>;
     /** Tells the agent that its member was removed, and closes its link. `cleanUp`: nothing was there. */
     remove(member: string, removal: { reason: string; cleanUp: boolean }): Promise<void>;
     /** Tells the agent its new name, under which it returns at once. The member's rows have it already. */
@@ -124,6 +128,8 @@ export interface EventFilter {
   /** Null: all projects. */
   project: string | null;
   admin: boolean;
+  /** May look only: gets no secrets of streams. */
+  readOnly?: boolean | undefined;
   /** Kept events after this one come first. */
   since?: number;
 }

@@ -20,6 +20,8 @@ export interface OrdersDeps {
   log: Logger;
   sockets: LinkSockets;
   follow(followup: Followup): Promise<void>;
+  /** A command took so long from its request to its result. */
+  noteTime(command: string, ok: boolean, seconds: number): void;
 }
 
 export interface Orders {
@@ -31,7 +33,7 @@ export interface Orders {
   drop(member: string): void;
 }
 
-export function createOrders({ db, log, sockets, follow }: OrdersDeps): Orders {
+export function createOrders({ db, log, sockets, follow, noteTime }: OrdersDeps): Orders {
   const kept = new Map<string, { member: string; order: Order }>();
   return {
     send: async (socket, member, orders) => {
@@ -63,6 +65,9 @@ export function createOrders({ db, log, sockets, follow }: OrdersDeps): Orders {
       const { operationId } = sent?.order ?? {};
       if (!applied.known) log.warn('link.result.unknown', { member, commandId: id });
       else log.info('command.answered', { member, commandId: id, operationId, ok: outcome.ok });
+      if (sent !== undefined && applied.known) {
+        noteTime(sent.order.name, outcome.ok, (Date.parse(now) - Date.parse(sent.order.createdAt)) / 1000);
+      }
       await follow(applied);
     },
     drop: (member) => {

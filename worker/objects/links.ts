@@ -12,7 +12,7 @@ import type { QueryName } from '#protocol/queries.ts';
 import { protocolOfQuery } from '#protocol/since.ts';
 import { NAMES_PROTOCOL, PROTOCOL_VERSION } from '#protocol/version.ts';
 import { createBlobStore } from '#worker/blobs/index.ts';
-import { BLOCKED_REASON } from '#worker/domain/member.ts';
+import { BLOCKED_REASON, placeOf } from '#worker/domain/member.ts';
 import { type Env, parseVars } from '#worker/env.ts';
 import { shardOf } from '#worker/lib/id.ts';
 import { createLogger, type Logger } from '#worker/lib/log.ts';
@@ -26,12 +26,16 @@ import { applyInventory } from '#worker/state/inventory.ts';
 import { recordHello, setOffline, setResources } from '#worker/state/members.ts';
 import { listCancelling } from '#worker/state/operations.ts';
 import { createObjects } from './client.ts';
+import { type CommandTimes, createCommandClock } from './command-times.ts';
 import type { MemberPresence, Objects, Order, ToldState } from './contract.ts';
+import { ADDRESS_HEADER } from './link-address.ts';
 import { admit } from './link-admission.ts';
 import { tooOldFor } from './link-age.ts';
+import { createLinkMetrics, type LinkMetrics } from './link-metrics.ts';
 import { createOrders, type Orders } from './link-orders.ts';
 import { createPresence, type Presence } from './link-presence.ts';
 import { away, createQueries, type QueryAnswer } from './link-queries.ts';
+import { createRivals, type Rivals } from './link-rivals.ts';
 import {
   type Attachment,
   attach,
@@ -41,6 +45,7 @@ import {
   noteFrame,
   parseFrame,
 } from './link-sockets.ts';
+import type { MemberMetrics } from './member-metrics.ts';
 import { createNameRoutes, type NameRoutes } from './name-routes.ts';
 import { createNameGreeter, type NameGreeter, type NamesFrame } from './names.ts';
 import { HANDSHAKE_LIMIT_MS } from './presence.ts';
@@ -59,6 +64,9 @@ export class Links extends DurableObject<Env> {
   readonly #names: NameRoutes;
   readonly #orders: Orders;
   readonly #presence: Presence;
+  readonly #metrics: LinkMetrics;
+  readonly #clock = createCommandClock();
+  readonly #rivals: Rivals;
   /** One member's results and reports are applied in the order they came. */
   readonly #turns = new Map<string, Promise<void>>();
 
@@ -72,7 +80,10 @@ export class Links extends DurableObject<Env> {
     this.#greeter = createNameGreeter({ list: () => listInstanceNames(this.#db), log: this.#log });
     this.#names = createNameRoutes(env, vars);
     const follow = (followup: Followup) => this.#follow(followup);
-    this.#orders = createOrders({ db: this.#db, log: this.#log, sockets: this.#sockets, follow });
+    this.#metrics = createLinkMetrics(this.#sockets);
+    const { note: noteTime } = this.#clock;
+    this.#orders = createOrders({ db: this.#db, log: this.#log, sockets: this.#sockets, follow, noteTime });
+    this.#rivals = createRivals({ db: this.#db, log: this.#log, sockets: this.#sockets });
     const index = Number((ctx.id.name ?? 'links-0').replace('links-', ''));
     this.#presence = createPresence({
       db: this.#db,
@@ -88,7 +99,7 @@ export class Links extends DurableObject<Env> {
   /** The agent's upgrade. The route has checked nothing but the name's form: the handshake proves who it is. */
   override async fetch(request: Request): Promise<Response> {
     const member = new URL(request.url).searchParams.get('member') ?? '';
-    const client = this.#sockets.accept(member);
+    const client = this.#sockets.accept(member, request.headers.get(ADDRESS_HEADER) ?? '');
     await this.#wakeAt(Date.now() + HANDSHAKE_LIMIT_MS);
     return new Response(null, { status: 101, webSocket: client });
   }
@@ -161,6 +172,11 @@ export class Links extends DurableObject<Env> {
     return (await this.ctx.storage.get<ToldState>(stateKey(member))) ?? null;
   }
 
+  /** Samples of running instances, and how long commands took. */
+  async metrics(members: readonly string[] | null): Promise<{ samples: MemberMetrics[]; times: CommandTimes[] }> {
+    return { samples: await this.#metrics.read(members), times: this.#clock.read() };
+  }
+
   override async webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): Promise<void> {
     const attachment = attachmentOf(socket);
     if (attachment === null || attachment.phase === 'closed') return;
@@ -203,11 +219,14 @@ export class Links extends DurableObject<Env> {
 
   async #hello(socket: WebSocket, attachment: Attachment, hello: Extract<AgentFrame, { type: 'hello' }>) {
     const { member, nonce } = attachment;
+    const { bootId } = hello;
+    const comer = { member, bootId, place: placeOf(hello.resources.addresses, attachment.place) };
     try {
-      const admission = await admit(this.#db, hello, { member, nonce });
-      if (!admission.ok) {
-        this.#log.warn('link.refused', { member, reason: admission.refusal.error.message });
-        this.#sockets.refuse(socket, admission.refusal);
+      const admission = await admit(this.#db, hello, { member, nonce }, attachment.place);
+      const refusal = admission.ok ? await this.#rivals.judge(comer, admission.isBarred) : admission.refusal;
+      if (!admission.ok || refusal !== null) {
+        this.#log.warn('link.refused', { member, reason: refusal?.error.message });
+        if (refusal !== null) this.#sockets.refuse(socket, refusal);
         return;
       }
       const now = new Date().toISOString();
@@ -231,6 +250,8 @@ export class Links extends DurableObject<Env> {
         protocol,
         blocked,
         publicKey,
+        bootId,
+        place: comer.place,
       });
       this.#presence.settle(member);
       this.#sockets.heard(member);
@@ -246,6 +267,8 @@ export class Links extends DurableObject<Env> {
     } catch (error) {
       this.#log.error('link.hello.failed', { member }, error);
       this.#sockets.refuse(socket, { error: toWireError(error), retry: true });
+    } finally {
+      this.#rivals.settle(comer);
     }
   }
 
@@ -259,6 +282,9 @@ export class Links extends DurableObject<Env> {
         attach(socket, { ...attachment, load: frame.load });
         if (frame.state === undefined) return;
         await this.ctx.storage.put<ToldState>(stateKey(member), { state: frame.state, toldMs: Date.now() });
+        return;
+      case 'metrics':
+        this.#metrics.take(member, frame);
         return;
       case 'ack':
         return;
@@ -329,6 +355,7 @@ export class Links extends DurableObject<Env> {
     attach(socket, { ...attachment, phase: 'closed' });
     const { member } = attachment;
     this.#queries.fail(member);
+    this.#metrics.drop(member);
     if (this.#sockets.up(member) !== undefined) return;
     this.#orders.drop(member);
     await this.#presence.await(member);
@@ -338,6 +365,7 @@ export class Links extends DurableObject<Env> {
   async #forget(member: string): Promise<void> {
     this.#presence.settle(member);
     this.#queries.fail(member);
+    this.#metrics.drop(member);
     this.#orders.drop(member);
     await this.ctx.storage.delete(stateKey(member));
   }

@@ -1,6 +1,7 @@
 /** What an instance driver does: one container runtime. Verbs are safe to repeat. */
 import type { InstanceRef, InstanceSpec } from '#protocol/commands.ts';
 import type { InstanceReport, InstanceState, InstanceStatus } from '#protocol/inventory.ts';
+import type { InstanceMetrics } from '#protocol/metrics.ts';
 import type { NicAttachment } from '../network/driver.ts';
 
 /** A NIC of the instance: its device, the interface names, and what its network gave. */
@@ -92,6 +93,8 @@ export interface InstanceDriver {
   /** Every instance configured on this host. */
   list(): Promise<InstanceRef[]>;
   report(ref: InstanceRef): Promise<InstanceReport>;
+  /** Of every instance that runs, in one sweep that starts no program. */
+  metrics(): Promise<InstanceMetrics[]>;
   exec(ref: InstanceRef, request: ExecRequest): Promise<ExecProcess>;
   /** Works on running and stopped instances; `volumePath` for the stopped ones. */
   openRoot(ref: InstanceRef, volumePath: string): Promise<InstanceRoot>;

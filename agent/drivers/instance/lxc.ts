@@ -24,6 +24,7 @@ import { limitsOf } from './limits.ts';
 import { applyLiveLimits } from './live-limits.ts';
 import { lastStartError, readTail, rotateLog } from './logs.ts';
 import { renderConfig } from './lxc-config.ts';
+import { sweepMetrics } from './metrics.ts';
 import { loadModules } from './modules.ts';
 import { createMonitors } from './monitors.ts';
 import { plugDevices, unplugDevices } from './plug.ts';
@@ -258,6 +259,13 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
       const { project } = ref;
       return { project, name: ref.name, status: statusOf(running), state: stateOf(name, running, nics) };
     },
+
+    metrics: () =>
+      sweepMetrics({ log, memoryTotalBytes: limitHost(mounts).memoryTotalBytes }, store.names(), (name) => {
+        const running = findRunning(name);
+        const setup = running === null ? null : store.findSetup(name);
+        return running === null || setup === null ? null : { ...running, setup };
+      }),
 
     exec: async (ref, request) => {
       const name = containerName(ref);

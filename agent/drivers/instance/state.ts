@@ -48,7 +48,8 @@ function cpuUsageNs(cgroup: Cgroup): number {
   return 0;
 }
 
-function processes(cgroup: Cgroup): number {
+/** How many there are inside. */
+export function processes(cgroup: Cgroup): number {
   const group = cgroup.find('pids');
   if (group !== null) return readCgroupNumber(group.directory, 'pids.current');
   const directory = cgroup.directories.at(-1);

@@ -271,6 +271,7 @@ export function createFakeInstances(state: FakeHostState): InstanceDriver {
     state: async () => null,
     list: async () => [...state.setups.values()].map(({ spec }) => ({ project: spec.project, name: spec.name })),
     report: async (ref) => ({ project: ref.project, name: ref.name, status: status(ref), state: null }),
+    metrics: async () => [],
     exec: async () => {
       if (state.process === null) throw failed('no program');
       return state.process();

@@ -212,6 +212,7 @@ function fakeObjects(asked: Api['asked'], answered: (member: string, command: Co
       query: unused,
       presence: async () => [],
       state: async () => null,
+      metrics: async () => ({ samples: [], times: [] }),
       connect: unused,
       remove: async (member, { cleanUp }) => void asked.removed.push({ member, cleanUp }),
       rename: async (member, newName) => void asked.renamed.push(`${member} ${newName}`),

@@ -28,6 +28,7 @@ const attachment = (member: string): Attachment => ({
   protocol: PROTOCOL_VERSION,
   blocked: false,
   publicKey: 'key-of-m1',
+  place: '',
 });
 
 async function openOrders() {
@@ -41,7 +42,8 @@ async function openOrders() {
   const sent: unknown[] = [];
   const sockets = { send: (_socket: unknown, frame: unknown) => sent.push(frame) } as unknown as OrdersDeps['sockets'];
   const log = createLogger('error', {}, () => {});
-  const orders = createOrders({ db, log, sockets, follow: async (followup) => void followed.push(followup) });
+  const follow = async (followup: Followup) => void followed.push(followup);
+  const orders = createOrders({ db, log, sockets, follow, noteTime: () => {} });
   const socket = { deserializeAttachment: () => attachment('m1') } as unknown as WebSocket;
   const order = { id: 'x', name: 'instance.create' as const, params, operationId: 'op', createdAt: T0 };
   return { db, orders, socket, order, sent, followed };

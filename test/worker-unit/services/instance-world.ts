@@ -72,6 +72,7 @@ function fakeObjects(asked: Asked): Objects {
       query: () => Promise.reject(unavailable('away')),
       presence: async () => [],
       state: unused,
+      metrics: async () => ({ samples: [], times: [] }),
       connect: unused,
       remove: unused,
       rename: unused,

@@ -38,6 +38,7 @@ function edge(during: () => Promise<unknown> = async () => {}) {
       query: refuse,
       presence: refuse,
       state: refuse,
+      metrics: async () => ({ samples: [], times: [] }),
       connect: refuse,
       remove: refuse,
       rename: refuse,

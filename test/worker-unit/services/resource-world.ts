@@ -158,6 +158,7 @@ export async function openWorld(members: Record<string, boolean> = { node1: true
         query: async (member, name, params) => (await world.query(member, name, params)) as never,
         presence: async () => [],
         state: unused,
+        metrics: async () => ({ samples: [], times: [] }),
         connect: unused,
         remove: unused,
         rename: unused,
