@@ -26,8 +26,8 @@ function parseUrl(text: string): URL | null {
   }
 }
 
-/** `URL` has brought every way to write an IPv4 address into the usual one. */
-function isPrivateHost(hostname: string): boolean {
+/** Of a parsed `URL`, which has brought every way to write an IPv4 address into the usual one. */
+export function isPrivateHost(hostname: string): boolean {
   const host = hostname.replace(/^\[|\]$/g, '');
   if (!ipaddr.isValid(host)) return PRIVATE_NAME.test(host) || !host.includes('.');
   return ipaddr.process(host).range() !== 'unicast';
