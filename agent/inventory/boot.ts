@@ -1,5 +1,6 @@
 /** After a start of the agent or the host: pools and networks as they were, and the instances that belong up. */
-import { readFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { readFile, readlink } from 'node:fs/promises';
 import type { InstanceSpec } from '#protocol/commands.ts';
 import { isTrue } from '#protocol/units.ts';
 import type { Host } from '../commands/host.ts';
@@ -19,6 +20,15 @@ export async function readBoot(): Promise<string> {
   // The fields after the name in parentheses; `starttime` is the 20th of them.
   const startTicks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
   return `${id.trim()}/${startTicks}`;
+}
+
+/**
+ * What the control plane may know of this boot: the same for every agent of it, and another one on any other host, also on
+ * one with a copy of this disk. Simulated hosts of one machine differ by their pid namespace.
+ */
+export async function readBootId(): Promise<string> {
+  const [boot, namespace] = await Promise.all([readBoot(), readlink('/proc/1/ns/pid').catch(() => '')]);
+  return createHash('sha256').update(`${boot}/${namespace}`).digest('hex').slice(0, 32);
 }
 
 /** Opens every pool and brings the networks up. What cannot be is logged and tried again at its next use. */

@@ -28,8 +28,12 @@ export interface LinkOptions {
   epoch: number;
   /** Frames that are newer than this are refused. By default the newest. */
   protocol?: number;
+  /** Which boot of which host this is. */
+  bootId?: string;
   identity: KeyObject;
   signature(identity: KeyObject, payload: Uint8Array): string;
+  /** Of the identity. */
+  publicKey?: string;
   /** What the host is at this moment; read before each connection. */
   describeHost(): Promise<{ resources: HostResources; load: HostLoad }>;
   /** Keeps the member's new name for the next start; throws when it cannot, then the old one is used until it can. */
@@ -86,7 +90,7 @@ export function createLink(options: LinkOptions): Link {
   let member = options.member;
 
   const hello = (challenge: Challenge, host: { resources: HostResources; load: HostLoad }): AgentFrame => {
-    const { epoch } = options;
+    const { epoch, bootId, publicKey } = options;
     const payload = helloPayload({ nonce: challenge.nonce, member, epoch, processId });
     return {
       type: 'hello',
@@ -95,6 +99,8 @@ export function createLink(options: LinkOptions): Link {
       member,
       epoch,
       processId,
+      ...(bootId === undefined ? {} : { bootId }),
+      ...(publicKey === undefined ? {} : { publicKey }),
       signature: options.signature(options.identity, payload),
       ...host,
     };
@@ -164,8 +170,10 @@ export function createLink(options: LinkOptions): Link {
       report(log, address, end);
       // A lost link goes back to where it was before it tries the others.
       if (end.welcomed) turn--;
-      const delay = end.refused?.retry === false ? REFUSED_RETRY_MS : backoff(attempt++);
-      await sleep(delay, stopping.signal);
+      await sleep(
+        delayAfter(end, () => backoff(attempt++)),
+        stopping.signal,
+      );
     }
   };
 
@@ -199,12 +207,19 @@ export function createLink(options: LinkOptions): Link {
   };
 }
 
+/** A refusal may say when to come again; all other ends are backed off from. */
+function delayAfter({ refused }: ConnectionEnd, backoff: () => number): number {
+  if (refused?.retry === false) return REFUSED_RETRY_MS;
+  return refused?.retryMs === undefined ? backoff() : Math.min(refused.retryMs, REFUSED_RETRY_MS);
+}
+
 function report(log: Log, address: ServerAddress, end: ConnectionEnd): void {
   const fields = { server: address.authority, reason: end.reason };
   if (end.refused?.retry === false) {
     const advice = 'Remove the member and join this host again, or stop the other host that uses this identity.';
     log.error('link.refused', { ...fields, advice });
   } else if (end.welcomed) log.warn('link.lost', fields);
+  else if (end.refused !== null) log.warn('link.refused', fields);
   else log.info('link.unreachable', fields);
 }
 

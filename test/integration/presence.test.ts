@@ -4,7 +4,6 @@
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import https from 'node:https';
-import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createClient, type InStatement } from '@libsql/client';
@@ -17,6 +16,7 @@ import { ensureClientCertificate } from '#selfhost/certificate.ts';
 import { type ControlPlane, startControlPlane } from '#selfhost/control-plane.ts';
 import { ensureSecrets } from '#selfhost/keys.ts';
 import { waitFor } from '#selfhost/wait.ts';
+import { type Relay, startRelay } from '#test/harness/relay.ts';
 
 const MEMBERS = 1_000;
 const VICTIM = 'm0';
@@ -28,56 +28,6 @@ let plane: ControlPlane;
 let client: { certificate: string; key: string };
 let relay: Relay;
 const links: Link[] = [];
-
-interface Relay {
-  port: number;
-  /** When bytes of the member last went through; ms of `performance.now`. */
-  lastPassedMs(): number;
-  silence(on: boolean): void;
-  close(): void;
-}
-
-/** Passes bytes on, or swallows them while every connection stays open. */
-async function startRelay(target: number): Promise<Relay> {
-  let silent = false;
-  let lastPassedMs = 0;
-  const sockets = new Set<net.Socket>();
-  const server = net.createServer((near) => {
-    const far = net.connect(target, '127.0.0.1');
-    for (const [from, to] of [
-      [near, far],
-      [far, near],
-    ] as const) {
-      sockets.add(from);
-      from.on('data', (chunk) => {
-        if (silent) return;
-        if (from === near) lastPassedMs = performance.now();
-        to.write(chunk);
-      });
-      from.on('error', () => {});
-      from.on('close', () => {
-        // A close that nobody hears of, while the line is dead.
-        if (!silent) to.destroy();
-      });
-    }
-  });
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', () => resolve());
-  });
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('The relay does not listen');
-  return {
-    port: address.port,
-    lastPassedMs: () => lastPassedMs,
-    silence: (on) => {
-      silent = on;
-    },
-    close: () => {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-    },
-  };
-}
 
 const RESOURCES: HostResources = {
   ...{

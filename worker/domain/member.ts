@@ -48,6 +48,26 @@ export function checkGroupName(name: string): string | null {
 export const removedText = (name: string, at: string): string =>
   `"${name}" was removed from this cluster (${at.slice(0, 16).replace('T', ' ')} UTC): join it again with a new token`;
 
+const at = (place: string): string => (place === '' ? '' : ` at ${place}`);
+
+/** Where a host is, for people: its own addresses, and the one it is seen from when that is another. */
+export function placeOf(addresses: readonly string[], seenFrom: string): string {
+  const own = addresses.slice(0, 3).join(', ');
+  if (seenFrom === '' || addresses.includes(seenFrom)) return own;
+  return own === '' ? seenFrom : `${own} (seen from ${seenFrom})`;
+}
+
+/** What a host is told that comes as a member which another host is. */
+export const useText = (member: string, place: string): string =>
+  `The identity of cluster member "${member}" is in use by another host${at(place)}`;
+
+/** What is told of two hosts that both live and are the same member. `holder`: where the member is, if it is there now. */
+export function twinText(member: string, holder: string, keptOut: string): string {
+  const first = holder === '' ? '' : `the one at ${holder} is the member, `;
+  const advice = 'Stop the wrong one; the other is let in after a reboot, once the first is off';
+  return `Two hosts have the identity of cluster member "${member}" (cloned disk?): ${first}the one${at(keptOut)} is kept out. ${advice}`;
+}
+
 /** `statusReason` of a member whose agent is connected but too old to be given work: for the cluster it counts as offline. */
 export const BLOCKED_REASON = 'blocked: the agent is too old';
 

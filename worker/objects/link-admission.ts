@@ -4,28 +4,34 @@
  */
 import { conflict, forbidden, toWireError } from '#protocol/errors.ts';
 import { helloPayload } from '#protocol/frames.ts';
-import { removedText } from '#worker/domain/member.ts';
+import { placeOf, removedText } from '#worker/domain/member.ts';
 import { verifyEd25519 } from '#worker/lib/ed25519.ts';
+import { recordTwin } from '#worker/state/barred-boots.ts';
 import type { Db } from '#worker/state/db.ts';
 import { type FormerMember, findNameOfKey, readFormerNames, recordRefused } from '#worker/state/former-members.ts';
 import { findMember } from '#worker/state/members.ts';
-import { recordWarning } from '#worker/state/warnings.ts';
 import { type Hello, judgeHello } from './handshake.ts';
 import type { Refusal } from './link-sockets.ts';
 
 export type Admission =
-  | { ok: true; publicKey: string; wasRenamed: boolean; blocked: boolean }
+  | { ok: true; publicKey: string; wasRenamed: boolean; blocked: boolean; isBarred: boolean }
   | { ok: false; refusal: Refusal };
 
 /** Judges a hello by what libSQL knows. Records the warnings that belong to a refusal. Throws when libSQL does not answer. */
-export async function admit(db: Db, hello: Hello, expected: { member: string; nonce: string }): Promise<Admission> {
+export async function admit(
+  db: Db,
+  hello: Hello,
+  expected: { member: string; nonce: string },
+  seenFrom = '',
+): Promise<Admission> {
   const { member, nonce } = expected;
   const [row, formers] = await Promise.all([findMember(db, member), readFormerNames(db, member)]);
   const verdict = await judgeHello(hello, expected, row);
   if (verdict.ok && row !== undefined) {
-    const { publicKey } = row;
+    const { publicKey, barredBoots } = row;
+    const isBarred = hello.bootId !== undefined && barredBoots.includes(hello.bootId);
     const wasRenamed = formers.some((former) => former.publicKey === publicKey);
-    return { ok: true, publicKey, wasRenamed, blocked: verdict.blocked };
+    return { ok: true, publicKey, wasRenamed, blocked: verdict.blocked, isBarred };
   }
   const now = new Date().toISOString();
   for (const former of hello.member === member ? formers : []) {
@@ -35,13 +41,8 @@ export async function admit(db: Db, hello: Hello, expected: { member: string; no
   }
   const error = verdict.ok ? forbidden('Not a member') : verdict.error;
   if (!verdict.ok && verdict.stale) {
-    await recordWarning(db, {
-      type: 'Cluster member identity used twice',
-      severity: 'high',
-      location: member,
-      message: error.message,
-      now,
-    });
+    const [holder, comer] = [placeOf(row?.resources.addresses ?? [], ''), placeOf(hello.resources.addresses, seenFrom)];
+    await recordTwin(db, { member, message: `${error.message}: it is at ${holder}, this one at ${comer}`, now });
   }
   return { ok: false, refusal: { error: toWireError(error), retry: verdict.ok ? false : verdict.retry } };
 }

@@ -23,6 +23,10 @@ export interface Attachment {
   blocked: boolean;
   /** That it has proved to hold. */
   publicKey: string;
+  /** Of the host that it runs on; older agents name none. */
+  bootId?: string | undefined;
+  /** Where that host is, for people; until the hello, where it is seen from. */
+  place: string;
 }
 
 export interface LinkSocket {
@@ -42,10 +46,12 @@ export type Refusal = Omit<Extract<ControlFrame, { type: 'refused' }>, 'type'>;
 const memberTag = (member: string) => `member:${member}`;
 
 export interface LinkSockets {
-  /** Takes a new socket for `member` and challenges it; answers the agent's end. */
-  accept(member: string): WebSocket;
+  /** Takes a new socket for `member`, seen from `address`, and challenges it; answers the agent's end. */
+  accept(member: string, address: string): WebSocket;
   /** The one that speaks for the member. */
   up(member: string): WebSocket | undefined;
+  /** The same, with its last sign of life. */
+  find(member: string): LinkSocket | undefined;
   /** Every socket that has not been closed, with its last sign of life. */
   list(): LinkSocket[];
   /** A frame came from the member: as good as a heartbeat. */
@@ -74,13 +80,26 @@ export function createLinkSockets(ctx: DurableObjectState, log: Logger): LinkSoc
     if (attachment !== null) attach(socket, { ...attachment, phase: 'closed' });
     quietly(() => socket.close(code, reason));
   };
+  const up = (member: string) =>
+    ctx
+      .getWebSockets(memberTag(member))
+      .find((socket) => socket.readyState === WebSocket.OPEN && attachmentOf(socket)?.phase === 'up');
+  const look = (socket: WebSocket): LinkSocket[] => {
+    const attachment = attachmentOf(socket);
+    if (attachment === null || attachment.phase === 'closed') return [];
+    const heartbeat = ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? 0;
+    const { member, phase, connectedMs } = attachment;
+    const frame = phase === 'up' ? (lastFrameMs.get(member) ?? 0) : 0;
+    const lastSeenMs = Math.max(heartbeat, connectedMs, frame);
+    return [{ socket, attachment, view: { member, phase, connectedMs, lastSeenMs } }];
+  };
   const refuse = (socket: WebSocket, refusal: Refusal) => {
     quietly(() => send(socket, { type: 'refused', ...refusal }));
     drop(socket, CLOSE_REFUSED, 'refused');
   };
 
   return {
-    accept: (member) => {
+    accept: (member, address) => {
       const { 0: client, 1: server } = new WebSocketPair();
       const nonce = crypto.randomUUID() + crypto.randomUUID();
       ctx.acceptWebSocket(server, [memberTag(member)]);
@@ -94,24 +113,17 @@ export function createLinkSockets(ctx: DurableObjectState, log: Logger): LinkSoc
         protocol: 0,
         blocked: false,
         publicKey: '',
+        place: address,
       });
       send(server, { type: 'challenge', nonce, protocol: PROTOCOL_VERSION });
       return client;
     },
-    up: (member) =>
-      ctx
-        .getWebSockets(memberTag(member))
-        .find((socket) => socket.readyState === WebSocket.OPEN && attachmentOf(socket)?.phase === 'up'),
-    list: () =>
-      ctx.getWebSockets().flatMap((socket) => {
-        const attachment = attachmentOf(socket);
-        if (attachment === null || attachment.phase === 'closed') return [];
-        const heartbeat = ctx.getWebSocketAutoResponseTimestamp(socket)?.getTime() ?? 0;
-        const { member, phase, connectedMs } = attachment;
-        const frame = phase === 'up' ? (lastFrameMs.get(member) ?? 0) : 0;
-        const lastSeenMs = Math.max(heartbeat, connectedMs, frame);
-        return [{ socket, attachment, view: { member, phase, connectedMs, lastSeenMs } }];
-      }),
+    up,
+    find: (member) => {
+      const socket = up(member);
+      return socket === undefined ? undefined : look(socket)[0];
+    },
+    list: () => ctx.getWebSockets().flatMap(look),
     heard: (member) => void lastFrameMs.set(member, Date.now()),
     send,
     refuse,

@@ -22,8 +22,10 @@ import { openImagePart } from '#worker/services/image-content.ts';
 import { consumeJoinToken, planJoin } from '#worker/services/join.ts';
 import { exchangeForJoinToken } from '#worker/services/join-token.ts';
 import { serverFingerprint } from '#worker/services/server-certificate.ts';
-import { authenticate } from '../auth.ts';
+import { limitAttempts } from '#worker/services/trust-attempts.ts';
+import { authenticate, clientAddress } from '../auth.ts';
 import { type AppBindings, buildContext } from '../context.ts';
+import { retryAfter } from '../envelope.ts';
 import type { App } from '../route.ts';
 
 type Handler = (c: HonoContext<AppBindings>) => Promise<Response>;
@@ -55,7 +57,8 @@ function guarded(handler: Handler): Handler {
         buildContext(c).log.error('agent.request.failed', { path: new URL(c.req.url).pathname }, error);
       }
       const wire = toWireError(known);
-      return Response.json({ error: wire }, { status: known instanceof AppError ? known.status : 500 });
+      if (!(known instanceof AppError)) return Response.json({ error: wire }, { status: 500 });
+      return Response.json({ error: wire }, { status: known.status, headers: retryAfter(known) });
     }
   };
 }
@@ -64,7 +67,7 @@ const connectLink: Handler = async (c) => {
   const member = c.req.query('member') ?? '';
   if (c.req.header('upgrade')?.toLowerCase() !== 'websocket') throw badRequest('Missing or invalid upgrade header');
   if (checkMemberName(member) !== null) throw badRequest('No such member name');
-  return buildContext(c).objects.links.connect(member, c.req.raw);
+  return buildContext(c).objects.links.connect(member, c.req.raw, clientAddress(c.req.raw));
 };
 
 const connectStream: Handler = async (c) => {
@@ -104,7 +107,9 @@ async function checkSeen(c: HonoContext<AppBindings>, fingerprint: string): Prom
 const plan: Handler = async (c) => {
   const request = await readBody(c, JoinPlanRequest);
   await checkSeen(c, request.fingerprint);
-  return Response.json((await planJoin(buildContext(c), request)) satisfies JoinPlan);
+  const ctx = buildContext(c);
+  const planned = await limitAttempts(ctx, clientAddress(c.req.raw), () => planJoin(ctx, request));
+  return Response.json(planned satisfies JoinPlan);
 };
 
 const exchange: Handler = async (c) => {
@@ -131,7 +136,7 @@ const join: Handler = async (c) => {
   if (!(await verifyEd25519(request.publicKey, request.signature, joinPayload(request)))) {
     throw forbidden('The signature does not fit the public key');
   }
-  const { member } = await consumeJoinToken(ctx, request);
+  const { member } = await limitAttempts(ctx, clientAddress(c.req.raw), () => consumeJoinToken(ctx, request));
   const answer: JoinAnswer = { member, clusterCertificate: ctx.vars.serverCertificate };
   return Response.json(answer);
 };
