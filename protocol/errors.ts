@@ -38,11 +38,14 @@ export type WireError = z.infer<typeof WireError>;
 
 export class AppError extends Error {
   readonly code: ErrorCode;
+  /** After this long the same request may be answered otherwise; null when nothing is known of that. */
+  readonly retryAfterSeconds: number | null;
 
-  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+  constructor(code: ErrorCode, message: string, options: { cause?: unknown; retryAfterSeconds?: number } = {}) {
     super(message, options);
     this.name = 'AppError';
     this.code = code;
+    this.retryAfterSeconds = options.retryAfterSeconds ?? null;
   }
 
   get status(): number {
@@ -55,6 +58,8 @@ export const forbidden = (message = 'not authorized') => new AppError('forbidden
 /** `notFound('Instance')` reads "Instance not found", LXD's text. */
 export const notFound = (thing: string) => new AppError('not_found', `${thing} not found`);
 export const conflict = (message: string, cause?: unknown) => new AppError('conflict', message, { cause });
+export const tooMany = (message: string, retryAfterSeconds: number) =>
+  new AppError('too_many', message, { retryAfterSeconds });
 /** A refusal for which LXD answers 500 and scripts match the text. */
 export const failed = (message: string, cause?: unknown) => new AppError('failed', message, { cause });
 export const unavailable = (message: string, cause?: unknown) => new AppError('unavailable', message, { cause });

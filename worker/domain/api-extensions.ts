@@ -80,4 +80,5 @@ export const API_EXTENSIONS: readonly string[] = [
   'longshore_webhooks',
   'longshore_idempotency',
   'longshore_events_since',
+  'longshore_tokens',
 ];

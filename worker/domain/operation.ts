@@ -72,3 +72,13 @@ export function outcomeOf(commands: readonly ('waiting' | 'done' | 'failed' | 'c
   if (commands.includes('failed')) return 'failed';
   return commands.includes('cancelled') ? 'cancelled' : 'succeeded';
 }
+
+/**
+ * An operation as somebody who may only look sees it: without the secrets that open the streams of a running command. Those
+ * are made for whoever started it, and would let others type there.
+ */
+export function withoutStreams<T extends { metadata: Record<string, unknown> | null }>(operation: T): T {
+  if (operation.metadata?.fds === undefined) return operation;
+  const { fds: _, ...metadata } = operation.metadata;
+  return { ...operation, metadata };
+}

@@ -2,6 +2,7 @@
 import { createBase, refuseOtherMethods } from './base.ts';
 import { createContext } from './context.ts';
 import type { App } from './route.ts';
+import { accessTokenRoutes } from './routes/access-tokens.ts';
 import { agentRoutes } from './routes/agent.ts';
 import { certificateRoutes } from './routes/certificates.ts';
 import { clusterRoutes } from './routes/cluster.ts';
@@ -27,6 +28,7 @@ export function createApp(): App {
   eventRoutes(app);
   operationRoutes(app);
   certificateRoutes(app);
+  accessTokenRoutes(app);
   clusterRoutes(app);
   instanceRoutes(app);
   imageRoutes(app);

@@ -1,13 +1,17 @@
 /**
  * Who calls. A TLS client is its certificate's SHA-256, looked up in the trust store; proof that it holds the key is the
  * handshake itself, done by the edge or the self-hosted front, which are the only ones that can set `request.cf`. A user of
- * a host's local socket comes through that host's agent, with the agent's session token.
+ * a host's local socket comes through that host's agent, with the agent's session token; a tool without a certificate comes
+ * with a bearer token that was issued to it.
  */
 import { z } from 'zod';
 import type { Env } from '#worker/env.ts';
+import { verifyToken } from '#worker/lib/access-token.ts';
 import { bearerToken, keyId, verifySession } from '#worker/lib/session.ts';
 import { certificateDates, pemToDer } from '#worker/lib/x509.ts';
+import { recognizeAccessToken } from '#worker/services/access-tokens.ts';
 import type { Context, Principal } from '#worker/services/context.ts';
+import { countFailure } from '#worker/services/trust-attempts.ts';
 import { findCertificate } from '#worker/state/certificates.ts';
 import { findNameOfKey, readFormerNames } from '#worker/state/former-members.ts';
 import { findMember } from '#worker/state/members.ts';
@@ -23,8 +27,10 @@ export interface Peer {
 export interface Caller {
   principal: Principal;
   trusted: boolean;
-  /** A certificate of type `metrics`: good for `GET /1.0/metrics` only. */
+  /** A certificate or token for metrics: good for `GET /1.0/metrics` only. */
   metrics: boolean;
+  /** Trusted to look, but not to change anything. */
+  readOnly: boolean;
   peer: Peer | null;
 }
 
@@ -43,45 +49,66 @@ const readCf = (request: Request) => Cf.safeParse(Reflect.get(request, 'cf')).da
 const addressOf = (request: Request, cf: ReturnType<typeof readCf>) =>
   cf?.clientAddress ?? request.headers.get('cf-connecting-ip') ?? '';
 
-/** Never throws for bad credentials: these are an untrusted caller. Throws `unavailable` when the database is away. */
+/** Where the request comes from; empty when nobody knows. */
+export const clientAddress = (request: Request): string => addressOf(request, readCf(request));
+
+/**
+ * Bad credentials make an untrusted caller. Throws `too_many` for a bearer token that is not good from where many such came,
+ * `unavailable` when the database is away.
+ */
 export async function authenticate(request: Request, env: Env, ctx: Context): Promise<Caller> {
   const cf = readCf(request);
   const address = addressOf(request, cf);
   const token = bearerToken(request);
-  if (token !== null) return (await bearer(request, env, ctx, token)) ?? untrusted(address, null);
+  if (token !== null) {
+    const caller = await bearer(request, env, ctx, { token, address });
+    if (caller !== null) return caller;
+    await countFailure(ctx, address, 'bearer');
+    return untrusted(address, null);
+  }
   const peer = cf === undefined ? null : readPeer(cf);
   if (peer === null) return untrusted(address, null);
   const row = await findCertificate(ctx.db, peer.fingerprint);
   if (row === undefined || !isCurrent(row.certificate, ctx.now())) return untrusted(address, peer);
   if (row.type === 'metrics') return { ...untrusted(address, peer), metrics: true };
-  const projects = row.restricted ? row.projects : null;
-  rememberRights(env, peer.fingerprint, projects);
-  return trustedClient(peer, address, projects);
+  const known: Rights = {
+    protocol: 'tls',
+    username: peer.fingerprint,
+    projects: row.restricted ? row.projects : null,
+    readOnly: false,
+  };
+  rememberRights(env, peer.fingerprint, known);
+  return trustedClient(known, address, peer);
 }
 
 /** What the caller was found to be the last time: a guess to prepare an answer by, never a reason to give it. */
 export function expectCaller(request: Request, env: Env): Caller | null {
   const cf = readCf(request);
-  const peer = cf === undefined || bearerToken(request) !== null ? null : readPeer(cf);
-  const projects = peer === null ? undefined : rights.get(env)?.get(peer.fingerprint);
-  return peer === null || projects === undefined ? null : trustedClient(peer, addressOf(request, cf), projects);
+  const token = bearerToken(request);
+  const peer = cf === undefined || token !== null ? null : readPeer(cf);
+  const known = rights.get(env)?.get(token ?? peer?.fingerprint ?? '');
+  return known === undefined ? null : trustedClient(known, addressOf(request, cf), peer);
 }
 
-/** The projects of trusted clients seen by this isolate; losing it costs a little time. */
-const rights = new WeakMap<Env, Map<string, string[] | null>>();
+/** What a client's credential was found to be good for. */
+interface Rights extends Pick<Principal, 'protocol' | 'username' | 'projects'> {
+  readOnly: boolean;
+}
+
+/** Of trusted clients seen by this isolate, by fingerprint or token; losing it costs a little time. */
+const rights = new WeakMap<Env, Map<string, Rights>>();
 const REMEMBERED_CLIENTS = 1_000;
 
-function rememberRights(env: Env, fingerprint: string, projects: string[] | null): void {
-  const known = rights.get(env) ?? new Map<string, string[] | null>();
+function rememberRights(env: Env, credential: string, found: Rights): void {
+  const known = rights.get(env) ?? new Map<string, Rights>();
   if (known.size >= REMEMBERED_CLIENTS) known.clear();
-  known.set(fingerprint, projects);
+  known.set(credential, found);
   rights.set(env, known);
 }
 
-function trustedClient(peer: Peer, address: string, projects: string[] | null): Caller {
-  const { fingerprint: username } = peer;
-  const principal: Principal = { protocol: 'tls', username, address, projects, member: null };
-  return { principal, trusted: true, metrics: false, peer };
+function trustedClient({ readOnly, ...found }: Rights, address: string, peer: Peer | null): Caller {
+  const principal: Principal = { ...found, address, member: null };
+  return { principal, trusted: true, metrics: false, readOnly, peer };
 }
 
 /** No project is theirs, so that a check forgotten elsewhere still refuses. */
@@ -93,22 +120,44 @@ function untrusted(address: string, peer: Peer | null): Caller {
     projects: [],
     member: null,
   };
-  return { principal, trusted: false, metrics: false, peer };
+  return { principal, trusted: false, metrics: false, readOnly: false, peer };
 }
 
-/** A caller who was not asked. */
-export const NOBODY: Caller = untrusted('', null);
+/** A caller who was not asked: all that is known is the address. */
+export const stranger = (request: Request): Caller => untrusted(clientAddress(request), null);
+
+interface Bearer {
+  token: string;
+  address: string;
+}
 
 /** Null for a token that is not good. */
-async function bearer(request: Request, env: Env, ctx: Context, token: string): Promise<Caller | null> {
-  switch (bearerKind(token)) {
+async function bearer(request: Request, env: Env, ctx: Context, sent: Bearer): Promise<Caller | null> {
+  switch (bearerKind(sent.token)) {
     case 'session':
-      return localUser(request, env, ctx, token);
+      return localUser(request, env, ctx, sent.token);
     case 'token':
+      return tokenHolder(env, ctx, sent);
     case 'oidc':
     case null:
       return null;
   }
+}
+
+/** The signature comes first, so that what anybody could make up does not reach the database. */
+async function tokenHolder(env: Env, ctx: Context, { token, address }: Bearer): Promise<Caller | null> {
+  const id = await verifyToken(env, token, ctx.now());
+  const row = id === null ? null : await recognizeAccessToken(ctx, id, token);
+  if (row === null) return null;
+  const found: Rights = {
+    protocol: 'token',
+    username: row.id,
+    projects: row.projects,
+    readOnly: row.scope === 'read-only',
+  };
+  if (row.scope === 'metrics') return { ...untrusted(address, null), metrics: true };
+  rememberRights(env, token, found);
+  return trustedClient(found, address, null);
 }
 
 async function localUser(request: Request, env: Env, ctx: Context, token: string): Promise<Caller | null> {
@@ -118,7 +167,7 @@ async function localUser(request: Request, env: Env, ctx: Context, token: string
   const claimed = request.headers.get('x-longshore-local-user') ?? 'root';
   const username = /^[\w.@$-]{1,64}$/.test(claimed) ? claimed : 'unknown';
   const principal: Principal = { protocol: 'unix', username, address: '@', projects: null, member };
-  return { principal, trusted: true, metrics: false, peer: null };
+  return { principal, trusted: true, metrics: false, readOnly: false, peer: null };
 }
 
 /** The member whose key the session is bound to, under its present name; the session's may be another host's by now. */

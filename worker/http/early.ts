@@ -9,6 +9,7 @@ import type { Caller } from './auth.ts';
 const hasSameRights = (one: Caller, other: Caller): boolean =>
   one.trusted === other.trusted &&
   one.metrics === other.metrics &&
+  one.readOnly === other.readOnly &&
   JSON.stringify(one.principal) === JSON.stringify(other.principal);
 
 /** The answer for who really calls. `expected` null: nothing is known yet, so it is made after the lookup. */

@@ -43,6 +43,12 @@ export function async_(operation: { id: string } & Record<string, unknown>): Res
   );
 }
 
+/** When to come again, as a header; whatever is away for a moment, at once. */
+export function retryAfter({ status, retryAfterSeconds }: AppError): Record<string, string> {
+  const seconds = retryAfterSeconds ?? (status === 503 ? 1 : null);
+  return seconds === null ? {} : { 'retry-after': String(seconds) };
+}
+
 export function failure(error: AppError, headers: Record<string, string> = {}): Response {
   const status = error.status;
   return json(
@@ -56,6 +62,6 @@ export function failure(error: AppError, headers: Record<string, string> = {}): 
       error: error.message,
       metadata: null,
     },
-    status === 503 ? { 'retry-after': '1', ...headers } : headers,
+    { ...retryAfter(error), ...headers },
   );
 }

@@ -8,7 +8,7 @@ import { badRequest, forbidden, notFound } from '#protocol/errors.ts';
 import type { Env } from '#worker/env.ts';
 import type { Authorized, Context } from '#worker/services/context.ts';
 import { findProject } from '#worker/state/projects.ts';
-import { authenticate, type Caller, expectCaller, NOBODY, type Peer } from './auth.ts';
+import { authenticate, type Caller, expectCaller, type Peer, stranger } from './auth.ts';
 import { parseWith, readJson } from './body.ts';
 import { answerEarly } from './early.ts';
 import { idempotencyKeyOf, runIdempotent } from './idempotent.ts';
@@ -44,7 +44,8 @@ export interface RouteSpec<P extends string, Q extends z.ZodObject, B extends z.
   answer: 'sync' | 'created' | 'async' | 'raw' | 'websocket';
   /**
    * `public`: anyone. `secret`: anyone, and who it is does not matter (nor is it looked up): the handler checks a secret.
-   * `trusted`: who may use the project. `admin`: callers without a restriction.
+   * `trusted`: who may use the project. `admin`: callers without a restriction. Who may only look gets no further than
+   * `GET` and `HEAD`, wherever it is asked who calls: so no route with these methods may change anything.
    */
   access: 'public' | 'secret' | 'trusted' | 'admin';
   /** `server`: not part of a project, so `?project=` has no meaning and the handler filters by `principal.projects`. */
@@ -67,8 +68,10 @@ export interface RouteInput<P extends string, Q extends z.ZodObject, B extends z
   ifMatch: string | null;
   /** Only interesting on public routes: false for untrusted callers and for `?public`. */
   trusted: boolean;
-  /** The caller has a certificate of type `metrics`. */
+  /** The caller has a certificate or token for metrics. */
   metrics: boolean;
+  /** The caller may only look: what opens more than that is not for it to see. */
+  readOnly: boolean;
   peer: Peer | null;
 }
 
@@ -109,6 +112,7 @@ export function route<P extends string, Q extends z.ZodObject = NoQuery, B exten
           ifMatch: request.headers.get('if-match'),
           trusted: caller.trusted && !(spec.access === 'public' && search.has('public')),
           metrics: caller.metrics,
+          readOnly: caller.readOnly,
           peer: caller.peer,
         });
       const key = isCreating && caller.trusted ? idempotencyKeyOf(request) : null;
@@ -117,7 +121,7 @@ export function route<P extends string, Q extends z.ZodObject = NoQuery, B exten
     };
     const onlyReads = spec.method.toLowerCase() === 'get' && spec.answer === 'sync';
     const expected = onlyReads ? expectCaller(request, c.env) : null;
-    const known = spec.access === 'secret' ? Promise.resolve(NOBODY) : authenticate(request, c.env, shared);
+    const known = spec.access === 'secret' ? Promise.resolve(stranger(request)) : authenticate(request, c.env, shared);
     return answerEarly(expected, known, answer);
   });
 }
@@ -136,13 +140,16 @@ function readScope(search: URLSearchParams, caller: Caller): Scope {
   return { project, all, projects: all ? caller.principal.projects : [project] };
 }
 
+const LOOKING = new Set(['get', 'head']);
+
 /** The project of a request must be the caller's and exist; one unknown to a restricted caller is forbidden, not missing. */
 async function checkAccess(
   ctx: Authorized,
-  { access, scope: of }: Pick<RouteSpec<string, z.ZodObject, z.ZodType>, 'access' | 'scope'>,
+  { access, scope: of, method }: Pick<RouteSpec<string, z.ZodObject, z.ZodType>, 'access' | 'scope' | 'method'>,
   caller: Caller,
   scope: Scope,
 ): Promise<void> {
+  if (caller.readOnly && !LOOKING.has(method.toLowerCase())) throw forbidden();
   if (access === 'public' || access === 'secret') return;
   if (!caller.trusted) throw forbidden();
   const { projects } = ctx.principal;

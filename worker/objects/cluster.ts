@@ -20,7 +20,7 @@ import { findInstanceNames, listInstanceNames } from '#worker/state/instance-nam
 import { findOperationOfCommand, operationEvent } from '#worker/state/operations.ts';
 import { readPlacement } from '#worker/state/placement.ts';
 import type { ClusterEvent, EventFilter, MemberPresence, PlacementRequest } from './contract.ts';
-import { EventFilterSchema, FILTER_HEADER, passes } from './event-filter.ts';
+import { EventFilterSchema, FILTER_HEADER, passes, shownTo } from './event-filter.ts';
 import { createNameRoutes } from './name-routes.ts';
 import { createNameFeed, type NameNews, newsOf } from './names.ts';
 import { type PlaceAnswer, Placer } from './placer.ts';
@@ -208,7 +208,9 @@ export class Cluster extends DurableObject<Env> {
     for (const event of events) {
       const text = JSON.stringify(event);
       for (const { socket, filter } of listeners) {
-        if (passes(filter, event)) this.#replays.send(socket, event, text);
+        if (!passes(filter, event)) continue;
+        const shown = shownTo(filter, event);
+        this.#replays.send(socket, shown, shown === event ? text : JSON.stringify(shown));
       }
     }
   }

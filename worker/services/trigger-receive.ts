@@ -81,13 +81,14 @@ async function verifyWithin(
 ): Promise<Verdict | null> {
   let verdict: Verdict | null = null;
   try {
-    return await limitAttempts(ctx, `hook ${row.id} ${ctx.principal.address}`, async () => {
+    const verify = async () => {
       verdict = await verifyDelivery(ctx, row, headers, body);
       if (!verdict.ok) throw forbidden(verdict.reason);
       return verdict;
-    });
+    };
+    return await limitAttempts(ctx, ctx.principal.address, verify, `hook ${row.id}`);
   } catch (error) {
-    if (error instanceof AppError && error.code === 'forbidden') return verdict;
+    if (error instanceof AppError && (error.code === 'forbidden' || error.code === 'too_many')) return verdict;
     throw error;
   }
 }

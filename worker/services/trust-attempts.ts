@@ -1,43 +1,94 @@
 /**
- * Slows down guessing of the trust password and of tokens: after some failures from one address within a minute, further
- * attempts from there are refused unchecked until the minute is over. Counted in libSQL, since every request may meet
- * another isolate.
+ * Slows down guessing of the trust password, of tokens and of signatures. Each failure costs its source a while, and a source
+ * that owes more than a minute is refused with 429 until it owes less: some failures at once are forgiven, then few a minute
+ * pass, and a flood of them at the same moment closes the door for longer. Counted in libSQL, since every request may meet
+ * another isolate; an isolate remembers who has to wait, so that repeating it does not reach the database.
+ *
+ * An IPv6 source is its /64: whoever has one address has all of those.
  */
-import { forbidden } from '#protocol/errors.ts';
-import { shiftIso } from '#worker/lib/clock.ts';
+import ipaddr from 'ipaddr.js';
+import { AppError, tooMany } from '#protocol/errors.ts';
+import type { Vars } from '#worker/env.ts';
 import { sha256Hex } from '#worker/lib/crypto.ts';
-import { countTrustFailure, dropOldTrustFailures, findServerConfig } from '#worker/state/config.ts';
-import { runBatch } from '#worker/state/db.ts';
+import { addTrustDebt, findServerConfig } from '#worker/state/config.ts';
 import type { Context } from './context.ts';
 
 /** A person mistypes a few times; a program tries thousands. */
-const FAILURES_PER_WINDOW = 8;
-const WINDOW_MS = 60_000;
+const FORGIVEN = 8;
+const COST_MS = 7_500;
+/** Whatever was tried, an hour later the next attempt is heard. */
+const MOST_MS = 3_600_000;
+/** Sources that an isolate remembers; the table keeps as many. */
+const REMEMBERED = 1_000;
 
-/** Runs `attempt`; its 403 counts against `address`. Throws 403 at once when there were too many. */
-export async function limitAttempts<T>(ctx: Context, address: string, attempt: () => Promise<T>): Promise<T> {
-  // A hash, so that no address can be chosen to clash with a configuration key.
-  const key = `internal.trust-failures/${await sha256Hex(address)}`;
-  const [since, count] = parse(await findServerConfig(ctx.db, key));
-  const now = ctx.now();
-  const fresh = since > shiftIso(now, -WINDOW_MS);
-  if (fresh && count >= FAILURES_PER_WINDOW) throw forbidden();
+/** What is guessed at: each has a count of its own, so that one does not close the door to another. */
+export type Guessed = 'trust' | 'bearer' | 'login' | `hook ${string}`;
+
+/** Runs `attempt`; its 403 counts against the address. Throws 429, and does not run it, while there were too many. */
+export async function limitAttempts<T>(
+  ctx: Context,
+  address: string,
+  attempt: () => Promise<T>,
+  guessed: Guessed = 'trust',
+): Promise<T> {
+  const key = await keyOf(guessed, address);
+  refuseWhileWaiting(ctx, key);
+  refuse(ctx, key, await findServerConfig(ctx.db, key));
   try {
     return await attempt();
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'forbidden') {
-      const value = fresh ? `${since}|${count + 1}` : `${now}|1`;
-      await runBatch(ctx.db, [
-        countTrustFailure(ctx.db, key, value),
-        dropOldTrustFailures(ctx.db, shiftIso(now, -WINDOW_MS)),
-      ]);
-      ctx.log.warn('trust.refused', { count: fresh ? count + 1 : 1 });
-    }
+    if (error instanceof AppError && error.code === 'forbidden') await count(ctx, key);
     throw error;
   }
 }
 
-function parse(value: string | undefined): [since: string, count: number] {
-  const [since, count] = value?.split('|') ?? [];
-  return [since ?? '', Number(count ?? 0)];
+/**
+ * Counts a failure of what is checked before it is known whether too many failed: what nobody can guess, so that those who
+ * have it never wait for those who do not. Throws 429 when there were too many.
+ */
+export async function countFailure(ctx: Context, address: string, guessed: Guessed): Promise<void> {
+  const key = await keyOf(guessed, address);
+  refuseWhileWaiting(ctx, key);
+  await count(ctx, key, true);
+}
+
+async function count(ctx: Context, key: string, refusing = false): Promise<void> {
+  const owes = await addTrustDebt(ctx.db, key, { now: ctx.now(), costMs: COST_MS, mostMs: MOST_MS, rows: REMEMBERED });
+  ctx.log.warn('trust.refused', { until: owes });
+  if (!refusing) return;
+  // Whether this one itself was one too many.
+  refuse(ctx, key, new Date(Date.parse(owes) - COST_MS).toISOString());
+}
+
+/** `owes`: the time at which the source owes nothing any more. */
+function refuse(ctx: Context, key: string, owes: string | undefined): void {
+  if (owes === undefined) return;
+  const untilMs = Date.parse(owes) - (FORGIVEN - 1) * COST_MS;
+  if (!(untilMs > Date.parse(ctx.now()))) return;
+  remember(ctx, key, untilMs);
+  refuseWhileWaiting(ctx, key);
+}
+
+const waiting = new WeakMap<Vars, Map<string, number>>();
+
+function remember({ vars }: Context, key: string, untilMs: number): void {
+  const known = waiting.get(vars) ?? new Map<string, number>();
+  if (known.size >= REMEMBERED) known.clear();
+  known.set(key, untilMs);
+  waiting.set(vars, known);
+}
+
+function refuseWhileWaiting(ctx: Context, key: string): void {
+  const leftMs = (waiting.get(ctx.vars)?.get(key) ?? 0) - Date.parse(ctx.now());
+  if (leftMs > 0) throw tooMany('Too many failed attempts', Math.ceil(leftMs / 1000));
+}
+
+/** A hash, so that no address can be chosen to clash with a configuration key. */
+const keyOf = async (guessed: Guessed, address: string): Promise<string> =>
+  `internal.trust-failures/${await sha256Hex(`${guessed} ${sourceOf(address)}`)}`;
+
+function sourceOf(address: string): string {
+  if (!ipaddr.isValid(address)) return address;
+  const parsed = ipaddr.process(address);
+  return parsed.kind() === 'ipv6' ? parsed.toByteArray().slice(0, 8).join('.') : parsed.toString();
 }

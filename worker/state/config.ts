@@ -1,8 +1,8 @@
 /** Server configuration: cluster-wide keys, and keys local to one member under `<member>/<key>`. */
-import { and, eq, like, lt, not, sql } from 'drizzle-orm';
+import { and, eq, like, lt, not, type SQL, sql } from 'drizzle-orm';
 import { SILENCE_LIMIT_MS } from '#protocol/frames.ts';
 import type { Config } from '#worker/domain/config.ts';
-import type { Db } from './db.ts';
+import { type Db, guardDb } from './db.ts';
 import { serverConfig } from './schema.ts';
 import type { Statement } from './statement.ts';
 
@@ -39,10 +39,32 @@ export const renameMemberConfig = (db: Db, from: string, to: string): Statement 
     .set({ key: sql`${`${to}/`} || substr(${serverConfig.key}, ${from.length + 2})` })
     .where(sql`substr(${serverConfig.key}, 1, ${from.length + 1}) = ${`${from}/`}`);
 
-/** `value` is `<time of the first failure>|<how many since>`. */
-export const countTrustFailure = (db: Db, key: string, value: string): Statement => putServerConfig(db, key, value);
+/**
+ * Moves the time at which a source of failures owes nothing any more by `costMs`, to `mostMs` from now at most, and tells
+ * it. Forgets those who owe nothing; of more than `rows` the ones that owe least.
+ */
+export async function addTrustDebt(
+  db: Db,
+  key: string,
+  { now, costMs, mostMs, rows }: { now: string; costMs: number; mostMs: number; rows: number },
+): Promise<string> {
+  const later = (from: SQL, ms: number) => sql`strftime('%Y-%m-%dT%H:%M:%fZ', ${from}, ${`+${ms / 1000} seconds`})`;
+  const raised = sql`min(${later(sql`max(${serverConfig.value}, ${now})`, costMs)}, ${later(sql`${now}`, mostMs)})`;
+  const [added] = await guardDb(() =>
+    db.batch([
+      db
+        .insert(serverConfig)
+        .values({ key, value: later(sql`${now}`, costMs) })
+        .onConflictDoUpdate({ target: serverConfig.key, set: { value: raised } })
+        .returning({ owes: serverConfig.value }),
+      db.delete(serverConfig).where(and(isTrustDebt, lt(serverConfig.value, now))),
+      db.delete(serverConfig).where(
+        sql`${serverConfig.key} in (select key from server_config where key like 'internal.trust-failures/%'
+            order by value desc limit -1 offset ${rows})`,
+      ),
+    ]),
+  );
+  return added[0]?.owes ?? now;
+}
 
-export const dropOldTrustFailures = (db: Db, before: string): Statement =>
-  db
-    .delete(serverConfig)
-    .where(and(like(serverConfig.key, 'internal.trust-failures/%'), lt(serverConfig.value, before)));
+const isTrustDebt = like(serverConfig.key, 'internal.trust-failures/%');

@@ -115,7 +115,9 @@ describe('the trust password', () => {
     const client = await makeClient('ada@laptop');
     for (let attempt = 0; attempt < 8; attempt += 1)
       expect((await present(api, client, `w${attempt}`)).status).toBe(403);
-    expect((await present(api, client, 'sekret')).status).toBe(403);
+    const refused = await present(api, client, 'sekret');
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '8']);
+    expect(refused.body).toMatchObject({ type: 'error', error_code: 429, error: 'Too many failed attempts' });
     expect(Object.keys((await api.call('GET', '/1.0')).body.metadata.config).join()).not.toContain('internal');
     api.clock.now = new Date(Date.parse(api.clock.now) + 61_000).toISOString();
     expect((await present(api, client, 'sekret')).status).toBe(201);

@@ -19,7 +19,7 @@ export function eventRoutes(app: App): void {
       answer: 'websocket',
       access: 'trusted',
     },
-    async ({ ctx, query, projects, request }) => {
+    async ({ ctx, query, projects, readOnly, request }) => {
       const upgrades = request.headers.get('upgrade')?.toLowerCase() === 'websocket';
       if (!upgrades && query.since === undefined) throw badRequest('Missing or invalid upgrade header');
       const types = query.type?.split(',').filter(Boolean) ?? null;
@@ -30,7 +30,7 @@ export function eventRoutes(app: App): void {
       if (types?.includes('logging') && !admin) throw forbidden();
       // One filter names one project: who may see several must say which.
       if (projects === null ? !admin : projects.length !== 1) throw forbidden();
-      const filter = { types, project: projects?.[0] ?? null, admin };
+      const filter = { types, project: projects?.[0] ?? null, admin, ...(readOnly ? { readOnly } : {}) };
       const { since } = query;
       if (!upgrades && since !== undefined) return sync(await eventsSince(ctx, filter, since));
       return ctx.objects.cluster.connectEvents(request, since === undefined ? filter : { ...filter, since });

@@ -30,7 +30,7 @@ export function hookRoutes(app: App): void {
       summary: 'Deliver a signed webhook to a trigger',
       tag: 'triggers',
       answer: 'async',
-      access: 'public',
+      access: 'secret',
     },
     async ({ ctx, env, params, request }) => {
       const body = await readBytes(request, DELIVERY_LIMIT_BYTES);

@@ -2,10 +2,10 @@
 import { z } from 'zod';
 import { OperationWaitQuery } from '#protocol/api/operation.ts';
 import { forbidden } from '#protocol/errors.ts';
-import { statusName } from '#worker/domain/operation.ts';
+import { statusName, withoutStreams } from '#worker/domain/operation.ts';
 import { authorizeBySecret, getVisibleOperation, listVisibleOperations } from '#worker/services/operation-access.ts';
 import { cancelOperation, waitOperation } from '#worker/services/operations.ts';
-import { operationToApi } from '#worker/state/operations.ts';
+import { type OperationRow, operationToApi } from '#worker/state/operations.ts';
 import { sync } from '../envelope.ts';
 import { type App, route } from '../route.ts';
 
@@ -19,17 +19,20 @@ export function operationRoutes(app: App): void {
   route(
     app,
     { ...common, method: 'get', path: '/1.0/operations', summary: 'Operations by status' },
-    async ({ ctx, projects, recursion }) => {
+    async ({ ctx, projects, recursion, readOnly }) => {
       const groups: Record<string, unknown[]> = {};
       for (const row of await listVisibleOperations(ctx, projects)) {
         const status = statusName(row.status).toLowerCase();
-        groups[status] = [...(groups[status] ?? []), recursion > 0 ? operationToApi(row) : `/1.0/operations/${row.id}`];
+        groups[status] = [
+          ...(groups[status] ?? []),
+          recursion > 0 ? shown(row, readOnly) : `/1.0/operations/${row.id}`,
+        ];
       }
       return sync(groups);
     },
   );
-  route(app, { ...common, method: 'get', path, summary: 'One operation', scope: 'server' }, async ({ ctx, params }) =>
-    sync(operationToApi(await getVisibleOperation(ctx, params.id))),
+  route(app, { ...common, method: 'get', path, summary: 'One operation', scope: 'server' }, async (input) =>
+    sync(shown(await getVisibleOperation(input.ctx, input.params.id), input.readOnly)),
   );
   route(
     app,
@@ -50,13 +53,14 @@ export function operationRoutes(app: App): void {
       query: OperationWaitQuery,
       access: 'public',
     },
-    async ({ ctx, params, query, trusted }) => {
+    async ({ ctx, params, query, trusted, readOnly }) => {
       if (query.secret !== undefined) await authorizeBySecret(ctx, params.id, query.secret);
       else if (!trusted) throw forbidden();
       else await getVisibleOperation(ctx, params.id);
       const timeout = query.timeout ?? -1;
       const seconds = Number.isNaN(timeout) || timeout < 0 ? -1 : Math.min(timeout, WAIT_LIMIT_SECONDS);
-      return sync(await waitOperation(ctx, params.id, seconds));
+      const ended = await waitOperation(ctx, params.id, seconds);
+      return sync(readOnly ? withoutStreams(ended) : ended);
     },
   );
   route(
@@ -73,3 +77,8 @@ export function operationRoutes(app: App): void {
     ({ ctx, params, request }) => ctx.objects.streams.connect(params.id, request),
   );
 }
+
+const shown = (row: OperationRow, readOnly: boolean) => {
+  const operation = operationToApi(row);
+  return readOnly ? withoutStreams(operation) : operation;
+};
