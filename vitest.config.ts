@@ -50,6 +50,16 @@ export default defineConfig({
         },
       },
       {
+        // Every route and frame of a real control plane, attacked. Nothing but the control plane is needed.
+        test: {
+          name: 'security',
+          include: ['test/security/**/*.test.ts'],
+          fileParallelism: false,
+          testTimeout: 300_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
         // The stock client against a three-host cluster that one global set-up makes.
         test: {
           name: 'e2e',

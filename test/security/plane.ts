@@ -1,0 +1,102 @@
+/** A real control plane with something of every kind in it, and nobody connected. */
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { createClient } from '@libsql/client';
+import { drizzle } from 'drizzle-orm/libsql';
+import { fingerprintOf, type KeyPair } from '#selfhost/certificate.ts';
+import { type ControlPlane, startControlPlane } from '#selfhost/control-plane.ts';
+import { ensureSecrets } from '#selfhost/keys.ts';
+import type { Db } from '#worker/state/db.ts';
+import * as schema from '#worker/state/schema.ts';
+import { makeCertificate } from './certificates.ts';
+import { createSender, type Identity, type Sender } from './client.ts';
+import { fill } from './world.ts';
+
+export interface Plane {
+  port: number;
+  control: ControlPlane;
+  /** For throw-away files. */
+  dir: string;
+  dataDir: string;
+  db: Db;
+  signingSecret: string;
+  admin: KeyPair;
+  as(identity: Identity): Sender;
+  /** Puts a certificate into the trust store. */
+  trust(certificate: string, fields?: Partial<typeof schema.certificates.$inferInsert>): Promise<void>;
+  /** Everything that is kept: equal to another one when nothing was changed in between. */
+  snapshot(): Promise<Record<string, string>>;
+  stop(): Promise<void>;
+}
+
+export async function startPlane(): Promise<Plane> {
+  const dir = await mkdtemp(path.join(tmpdir(), 'longshore-security-'));
+  const dataDir = path.join(dir, 'data');
+  const admin = await makeCertificate(dir, 'admin');
+  const control = await startControlPlane({
+    ...{ dataDir, listen: [{ host: '127.0.0.1', port: 0 }], addresses: ['127.0.0.1:8443'] },
+    ...{ trust: [{ name: 'admin', certificate: admin.certificate }], logLevel: 'error', log: () => {} },
+  });
+  const { databaseToken, signingSecret } = await ensureSecrets(dataDir);
+  const client = createClient({ url: `http://127.0.0.1:${control.databasePort}`, authToken: databaseToken });
+  const db = drizzle({ client });
+  const port = control.endpoints[0]?.port ?? 0;
+  const senders: Sender[] = [];
+  const trust: Plane['trust'] = async (certificate, fields = {}) => {
+    const fingerprint = fingerprintOf(certificate);
+    const row = {
+      fingerprint,
+      type: 'client' as const,
+      name: fingerprint,
+      certificate,
+      createdAt: new Date().toISOString(),
+    };
+    await db.insert(schema.certificates).values({ ...row, projects: [], ...fields });
+  };
+  const stop = async () => {
+    for (const sender of senders) sender.close();
+    client.close();
+    await control.stop();
+    await rm(dir, { recursive: true, force: true });
+  };
+  try {
+    await fill(db);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return {
+    ...{ port, control, dir, dataDir, db, signingSecret, admin, trust, stop },
+    as: (identity) => {
+      const sender = createSender(port, identity);
+      senders.push(sender);
+      return sender;
+    },
+    snapshot: async () => {
+      const tables = await client.execute(
+        "select name from sqlite_master where type = 'table' and name not glob '__*' and name not glob 'sqlite_*' order by name",
+      );
+      const names = tables.rows.map((row) => String(row.name));
+      // Failures are counted, so that guessing gets slow: that is all a failure may write.
+      const where = (name: string) => (name === 'server_config' ? "where key not glob 'internal.*'" : '');
+      const answers = await client.batch(names.map((name) => `select * from "${name}" ${where(name)} order by 1, 2`));
+      const rows = names.map((name, index) => [name, digest(answers[index]?.rows ?? [])] as const);
+      const files = ['blobs', 'objects'].map((kind) => [kind, digest(listFiles(path.join(dataDir, kind)))] as const);
+      return Object.fromEntries([...rows, ...files]);
+    },
+  };
+}
+
+/** Databases of objects that were there before grow files beside them. */
+const listFiles = (dir: string): string[] =>
+  existsSync(dir)
+    ? readdirSync(dir, { recursive: true, encoding: 'utf8' })
+        .filter((file) => !/-(wal|shm|journal)$/.test(file))
+        .sort()
+    : [];
+
+const digest = (rows: readonly unknown[]): string =>
+  `${rows.length} ${createHash('sha256').update(JSON.stringify(rows)).digest('hex').slice(0, 16)}`;
