@@ -1,0 +1,166 @@
+/** `incus` 6.0, unmodified. What it needs another API for than LXD 5.0's is in docs/clients.md. */
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { lxc, newName, newNames, removeInstances } from '../support.ts';
+import { addIncusRemote, type Incus } from './incus.ts';
+
+interface Listed {
+  name: string;
+  status: string;
+  location: string;
+  config: Record<string, string>;
+  state: { network: Record<string, unknown> | null } | null;
+}
+
+const [name = '', other = '', third = ''] = newNames('incus', 3);
+const client = newName('incus-client');
+let incus: Incus;
+let directory = '';
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'longshore-incus-test-'));
+  incus = await addIncusRemote(client);
+});
+afterAll(async () => {
+  await removeInstances([name, other, third]);
+  await incus.remove();
+  await rm(directory, { recursive: true });
+});
+
+const listed = async (...names: string[]): Promise<Listed[]> =>
+  ((await incus.json('list', '--format', 'json')) as Listed[]).filter((it) => names.includes(it.name));
+
+describe('incus as a client of the cluster', () => {
+  it('is trusted by its own certificate after a token was given once', async () => {
+    expect(await incus.ok('info')).toContain('auth: trusted');
+    const trusted = JSON.parse((await lxc('config', 'trust', 'list', '--format', 'json')).stdout) as { name: string }[];
+    expect(trusted.map((it) => it.name)).toContain(client);
+  });
+
+  it('launches where it is told to, with config, and lists what runs', async () => {
+    await incus.ok('launch', 'tiny', name, '--target', 'host2', '-c', 'limits.memory=64MiB', '-c', 'user.a=b');
+    expect(await listed(name)).toMatchObject([
+      { name, status: 'Running', location: 'host2', config: { 'limits.memory': '64MiB', 'user.a': 'b' } },
+    ]);
+    const info = await incus.ok('info', name);
+    expect(info).toContain('Status: RUNNING');
+    expect(info).toContain('Location: host2');
+  });
+
+  it('runs programs, with input, exit codes and both outputs', async () => {
+    const script = 'cat; echo problem >&2; exit 3';
+    expect(await incus.run(['exec', name, '--', 'sh', '-c', script], { input: 'from outside\n' })).toEqual({
+      stdout: 'from outside\n',
+      stderr: 'problem\n',
+      code: 3,
+    });
+    expect(await incus.run(['exec', name, '--', 'no-such-program'])).toMatchObject({ code: 127 });
+  });
+
+  it('sets, reads and unsets config keys', async () => {
+    await incus.ok('config', 'set', name, 'user.colour=blue', 'limits.memory=96MiB');
+    expect(await incus.ok('config', 'get', name, 'user.colour')).toBe('blue\n');
+    expect(await incus.ok('config', 'show', name)).toContain('limits.memory: 96MiB');
+    await incus.ok('config', 'unset', name, 'user.colour');
+    expect(await incus.ok('config', 'get', name, 'user.colour')).toBe('\n');
+    const refused = await incus.run(['config', 'set', name, 'limits.memory=much']);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain('Invalid value: much');
+  });
+
+  it('pauses, resumes, restarts, stops and starts', async () => {
+    const statusAfter = async (...args: string[]) => {
+      await incus.ok(...args);
+      return (await listed(name))[0]?.status;
+    };
+    expect(await statusAfter('pause', name)).toBe('Frozen');
+    expect(await statusAfter('resume', name)).toBe('Running');
+    expect(await statusAfter('restart', '--force', name)).toBe('Running');
+    expect(await statusAfter('stop', '--force', name)).toBe('Stopped');
+    expect(await statusAfter('start', name)).toBe('Running');
+  });
+
+  it('copies an instance, renames the copy, moves it to another member and deletes it', async () => {
+    await incus.ok('copy', name, other, '--target', 'host1');
+    expect(await listed(other)).toMatchObject([{ status: 'Stopped', location: 'host1', config: { 'user.a': 'b' } }]);
+    await incus.ok('move', other, third);
+    await incus.ok('move', third, '--target', 'host3');
+    expect(await listed(other, third)).toMatchObject([{ name: third, location: 'host3' }]);
+    await incus.ok('delete', third);
+    expect(await listed(third)).toEqual([]);
+  });
+
+  it('makes, changes, uses and deletes a profile', async () => {
+    const profile = newName('incus-profile');
+    await incus.ok('profile', 'create', profile);
+    try {
+      await incus.ok('profile', 'set', profile, 'user.from=profile');
+      await incus.ok('profile', 'assign', name, `default,${profile}`);
+      expect(await incus.ok('config', 'show', '--expanded', name)).toContain('user.from: profile');
+      await incus.ok('profile', 'remove', name, profile);
+    } finally {
+      await incus.ok('profile', 'delete', profile);
+    }
+  });
+
+  it('shows networks with their leases, pools with their space, and makes volumes', async () => {
+    expect(await incus.ok('network', 'show', 'lxdbr0')).toContain('type: bridge');
+    expect(await incus.ok('network', 'info', 'lxdbr0', '--target', 'host1')).toContain('Type: broadcast');
+    expect(await incus.ok('network', 'list-leases', 'lxdbr0')).toContain(name);
+    expect(await incus.ok('storage', 'info', 'default', '--target', 'host1')).toContain('total space:');
+    const volume = newName('incus-volume');
+    await incus.ok('storage', 'volume', 'create', 'default', volume, '--target', 'host1');
+    expect(await incus.ok('storage', 'volume', 'list', 'default')).toContain(volume);
+    await incus.ok('storage', 'volume', 'delete', 'default', volume);
+  });
+
+  it('lists images, exports one, and is told that the cluster has it when it brings it back', async () => {
+    const tiny = (await incus.ok('image', 'list', 'tiny', '--format', 'csv', '--columns', 'F')).trim();
+    expect(await incus.ok('image', 'info', 'tiny')).toContain(`Fingerprint: ${tiny}`);
+    await incus.ok('image', 'export', 'tiny', directory);
+    const files = (await readdir(directory)).filter((file) => file.includes(tiny)).sort((a, b) => b.localeCompare(a));
+    expect(files).toHaveLength(2);
+    const again = await incus.run(['image', 'import', ...files.map((file) => join(directory, file))]);
+    expect(again).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('Image with same fingerprint already exists'),
+    });
+  });
+
+  it('shows the cluster, its members and groups, and gives join tokens out and takes them back', async () => {
+    const members = (await incus.json('cluster', 'list', '--format', 'json')) as { server_name: string }[];
+    expect(members.map((it) => it.server_name)).toEqual(expect.arrayContaining(['host1', 'host2', 'host3']));
+    expect(await incus.ok('cluster', 'show', 'host1')).toContain('server_name: host1');
+    expect(await incus.ok('cluster', 'info', 'host1')).toContain('total_ram:');
+    expect(await incus.ok('cluster', 'group', 'list')).toContain('default');
+    const member = newName('incus-host');
+    const token = (await incus.ok('cluster', 'add', member)).trim().split('\n').at(-1) ?? '';
+    expect(JSON.parse(Buffer.from(token, 'base64').toString())).toMatchObject({ server_name: member });
+    expect(await incus.ok('cluster', 'list-tokens')).toContain(member);
+    await incus.ok('cluster', 'revoke-token', member);
+    expect(await incus.ok('cluster', 'list-tokens')).not.toContain(member);
+  });
+
+  it('makes a project, works in it and deletes it', async () => {
+    const project = newName('incus-project');
+    await incus.ok('project', 'create', project, '-c', 'features.images=false', '-c', 'features.profiles=false');
+    try {
+      expect(await incus.ok('project', 'list')).toContain(project);
+      const inside = newName('incus-inside');
+      await incus.ok('launch', 'tiny', inside, '--project', project);
+      expect(await incus.ok('list', '--project', project, '--format', 'csv')).toContain(inside);
+      expect(await listed(inside)).toEqual([]);
+      await incus.ok('delete', '--force', inside, '--project', project);
+    } finally {
+      await incus.ok('project', 'delete', project);
+    }
+  });
+
+  it('lists operations and warnings, and says which extension of the API a command lacks', async () => {
+    expect(await incus.ok('operation', 'list')).toContain('Creating instance');
+    expect(await incus.ok('warning', 'list')).toContain('SEVERITY');
+    const refused = await incus.run(['network', 'acl', 'list']);
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('"network_acl" API extension') });
+  });
+});
