@@ -5,9 +5,9 @@
 import { z } from 'zod';
 import { AppError, fromWireError, unavailable, WireError } from '#protocol/errors.ts';
 import { QUERIES, type QueryName, type QueryResult } from '#protocol/queries.ts';
+import { addTimes } from '#worker/domain/command-times.ts';
 import type { Env, Vars } from '#worker/env.ts';
 import { shardOf } from '#worker/lib/id.ts';
-import { addTimes } from './command-times.ts';
 import type { MemberPresence, Objects, Order } from './contract.ts';
 import { FILTER_HEADER } from './event-filter.ts';
 import { ADDRESS_HEADER } from './link-address.ts';

@@ -5,8 +5,10 @@
 import type { Command, CommandName, CommandParams } from '#protocol/commands.ts';
 import type { HostLoad, HostState } from '#protocol/inventory.ts';
 import type { QueryName, QueryParams, QueryResult } from '#protocol/queries.ts';
-import type { CommandTimes } from './command-times.ts';
+import type { CommandTimes } from '#worker/domain/command-times.ts';
 import type { MemberMetrics } from './member-metrics.ts';
+
+export type { MemberMetrics } from './member-metrics.ts';
 
 /** An event as LXD's sockets carry it (lxd-api 3.3). `metadata` is an API operation or a lifecycle object. */
 export interface ClusterEvent {
