@@ -68,6 +68,7 @@ export const API_EXTENSIONS: readonly string[] = [
   'usedby_consistency',
   'server_supported_storage_drivers',
   'warnings',
+  'metrics',
   'certificate_project',
   'certificate_token',
   'remote_token_expiry',

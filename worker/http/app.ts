@@ -11,14 +11,19 @@ import { healthRoutes } from './routes/health.ts';
 import { hookRoutes } from './routes/hooks.ts';
 import { imageRoutes } from './routes/images.ts';
 import { instanceRoutes } from './routes/instances.ts';
+import { metricsRoutes } from './routes/metrics.ts';
 import { networkRoutes } from './routes/networks.ts';
+import { oidcRoutes } from './routes/oidc.ts';
+import { oidcLoginRoutes } from './routes/oidc-login.ts';
 import { operationRoutes } from './routes/operations.ts';
 import { profileRoutes } from './routes/profiles.ts';
 import { projectRoutes } from './routes/projects.ts';
+import { recoveryRoutes } from './routes/recovery.ts';
 import { resourceRoutes } from './routes/resources.ts';
 import { serverRoutes } from './routes/server.ts';
 import { storagePoolRoutes } from './routes/storage-pools.ts';
 import { triggerRoutes } from './routes/triggers.ts';
+import { userRoutes } from './routes/users.ts';
 import { warningRoutes } from './routes/warnings.ts';
 import { webhookRoutes } from './routes/webhooks.ts';
 
@@ -38,11 +43,16 @@ export function createApp(): App {
   projectRoutes(app);
   warningRoutes(app);
   resourceRoutes(app);
+  metricsRoutes(app);
   triggerRoutes(app);
   hookRoutes(app);
   webhookRoutes(app);
+  userRoutes(app);
+  oidcRoutes(app);
+  oidcLoginRoutes(app);
   healthRoutes(app);
   agentRoutes(app);
+  recoveryRoutes(app);
   refuseOtherMethods(app);
   return app;
 }

@@ -2,7 +2,7 @@
  * Who calls. A TLS client is its certificate's SHA-256, looked up in the trust store; proof that it holds the key is the
  * handshake itself, done by the edge or the self-hosted front, which are the only ones that can set `request.cf`. A user of
  * a host's local socket comes through that host's agent, with the agent's session token; a tool without a certificate comes
- * with a bearer token that was issued to it.
+ * with a bearer token that was issued to it, and a person's client with one of an OIDC issuer.
  */
 import { z } from 'zod';
 import type { Env } from '#worker/env.ts';
@@ -16,6 +16,7 @@ import { findCertificate } from '#worker/state/certificates.ts';
 import { findNameOfKey, readFormerNames } from '#worker/state/former-members.ts';
 import { findMember } from '#worker/state/members.ts';
 import { bearerKind } from './bearer.ts';
+import { oidcUser } from './oidc-bearer.ts';
 
 /** The TLS peer, trusted or not: what `POST /1.0/certificates` may add. */
 export interface Peer {
@@ -29,6 +30,8 @@ export interface Caller {
   trusted: boolean;
   /** A certificate or token for metrics: good for `GET /1.0/metrics` only. */
   metrics: boolean;
+  /** With `metrics`: of these projects' instances; null: of all. */
+  watches?: string[] | null;
   /** Trusted to look, but not to change anything. */
   readOnly: boolean;
   peer: Peer | null;
@@ -63,20 +66,17 @@ export async function authenticate(request: Request, env: Env, ctx: Context): Pr
   if (token !== null) {
     const caller = await bearer(request, env, ctx, { token, address });
     if (caller !== null) return caller;
-    await countFailure(ctx, address, 'bearer');
+    // Those of an OIDC issuer expire every hour, and nobody guesses a signature.
+    if (bearerKind(token) !== 'oidc') await countFailure(ctx, address, 'bearer');
     return untrusted(address, null);
   }
   const peer = cf === undefined ? null : readPeer(cf);
   if (peer === null) return untrusted(address, null);
   const row = await findCertificate(ctx.db, peer.fingerprint);
   if (row === undefined || !isCurrent(row.certificate, ctx.now())) return untrusted(address, peer);
-  if (row.type === 'metrics') return { ...untrusted(address, peer), metrics: true };
-  const known: Rights = {
-    protocol: 'tls',
-    username: peer.fingerprint,
-    projects: row.restricted ? row.projects : null,
-    readOnly: false,
-  };
+  const projects = row.restricted ? row.projects : null;
+  if (row.type === 'metrics') return { ...untrusted(address, peer), metrics: true, watches: projects };
+  const known: Rights = { protocol: 'tls', username: peer.fingerprint, projects, readOnly: false };
   rememberRights(env, peer.fingerprint, known);
   return trustedClient(known, address, peer);
 }
@@ -139,6 +139,7 @@ async function bearer(request: Request, env: Env, ctx: Context, sent: Bearer): P
     case 'token':
       return tokenHolder(env, ctx, sent);
     case 'oidc':
+      return loggedIn(env, ctx, sent);
     case null:
       return null;
   }
@@ -155,7 +156,15 @@ async function tokenHolder(env: Env, ctx: Context, { token, address }: Bearer): 
     projects: row.projects,
     readOnly: row.scope === 'read-only',
   };
-  if (row.scope === 'metrics') return { ...untrusted(address, null), metrics: true };
+  if (row.scope === 'metrics') return { ...untrusted(address, null), metrics: true, watches: row.projects };
+  rememberRights(env, token, found);
+  return trustedClient(found, address, null);
+}
+
+async function loggedIn(env: Env, ctx: Context, { token, address }: Bearer): Promise<Caller | null> {
+  const user = await oidcUser(env, ctx, token);
+  if (user === null) return null;
+  const found: Rights = { protocol: 'oidc', ...user };
   rememberRights(env, token, found);
   return trustedClient(found, address, null);
 }

@@ -7,11 +7,13 @@ import { z } from 'zod';
 import { badRequest, forbidden, notFound } from '#protocol/errors.ts';
 import type { Env } from '#worker/env.ts';
 import type { Authorized, Context } from '#worker/services/context.ts';
+import { areMetricsOpen } from '#worker/services/server-config.ts';
 import { findProject } from '#worker/state/projects.ts';
 import { authenticate, type Caller, expectCaller, type Peer, stranger } from './auth.ts';
 import { parseWith, readJson } from './body.ts';
 import { answerEarly } from './early.ts';
 import { idempotencyKeyOf, runIdempotent } from './idempotent.ts';
+import { demandLogin } from './oidc-challenge.ts';
 
 export type AppBindings = { Bindings: Env; Variables: { ctx: Context; requestId: string } };
 export type App = OpenAPIHono<AppBindings>;
@@ -44,10 +46,11 @@ export interface RouteSpec<P extends string, Q extends z.ZodObject, B extends z.
   answer: 'sync' | 'created' | 'async' | 'raw' | 'websocket';
   /**
    * `public`: anyone. `secret`: anyone, and who it is does not matter (nor is it looked up): the handler checks a secret.
-   * `trusted`: who may use the project. `admin`: callers without a restriction. Who may only look gets no further than
+   * `trusted`: who may use the project. `admin`: callers without a restriction. `metrics`: the trusted, who has a credential
+   * for metrics, and anyone while `core.metrics_authentication` is false. Who may only look gets no further than
    * `GET` and `HEAD`, wherever it is asked who calls: so no route with these methods may change anything.
    */
-  access: 'public' | 'secret' | 'trusted' | 'admin';
+  access: 'public' | 'secret' | 'trusted' | 'admin' | 'metrics';
   /** `server`: not part of a project, so `?project=` has no meaning and the handler filters by `principal.projects`. */
   scope?: 'project' | 'server';
 }
@@ -70,6 +73,8 @@ export interface RouteInput<P extends string, Q extends z.ZodObject, B extends z
   trusted: boolean;
   /** The caller has a certificate or token for metrics. */
   metrics: boolean;
+  /** Only interesting with `access: 'metrics'`: whose instances the caller may see figures of; null: everybody's. */
+  watches: readonly string[] | null;
   /** The caller may only look: what opens more than that is not for it to see. */
   readOnly: boolean;
   peer: Peer | null;
@@ -112,6 +117,7 @@ export function route<P extends string, Q extends z.ZodObject = NoQuery, B exten
           ifMatch: request.headers.get('if-match'),
           trusted: caller.trusted && !(spec.access === 'public' && search.has('public')),
           metrics: caller.metrics,
+          watches: watchesOf(caller),
           readOnly: caller.readOnly,
           peer: caller.peer,
         });
@@ -121,7 +127,10 @@ export function route<P extends string, Q extends z.ZodObject = NoQuery, B exten
     };
     const onlyReads = spec.method.toLowerCase() === 'get' && spec.answer === 'sync';
     const expected = onlyReads ? expectCaller(request, c.env) : null;
-    const known = spec.access === 'secret' ? Promise.resolve(stranger(request)) : authenticate(request, c.env, shared);
+    const known =
+      spec.access === 'secret'
+        ? Promise.resolve(stranger(request))
+        : authenticate(request, c.env, shared).then((caller) => demandLogin(shared, request, caller));
     return answerEarly(expected, known, answer);
   });
 }
@@ -151,6 +160,7 @@ async function checkAccess(
 ): Promise<void> {
   if (caller.readOnly && !LOOKING.has(method.toLowerCase())) throw forbidden();
   if (access === 'public' || access === 'secret') return;
+  if (access === 'metrics' && (caller.metrics || (!caller.trusted && (await areMetricsOpen(ctx))))) return;
   if (!caller.trusted) throw forbidden();
   const { projects } = ctx.principal;
   if (access === 'admin' && projects !== null) throw forbidden();
@@ -160,6 +170,10 @@ async function checkAccess(
     throw notFound('Project');
   }
 }
+
+/** Who is nobody got here only because metrics are for all. */
+const watchesOf = ({ trusted, metrics, watches = null, principal }: Caller): readonly string[] | null =>
+  trusted ? principal.projects : metrics ? watches : null;
 
 function readQuery(search: URLSearchParams): Record<string, string> {
   const query: Record<string, string> = {};

@@ -1,9 +1,10 @@
 /** Reading and changing the server's configuration (lxd-api 10.10). */
 import { badRequest, notFound } from '#protocol/errors.ts';
+import { parseBool } from '#protocol/units.ts';
 import type { Config } from '#worker/domain/config.ts';
 import { checkServerConfig, isMemberKey, TRUST_PASSWORD } from '#worker/domain/server-config.ts';
 import { hashPassword } from '#worker/lib/crypto.ts';
-import { deleteServerConfig, listServerConfig, putServerConfig } from '#worker/state/config.ts';
+import { deleteServerConfig, findServerConfig, listServerConfig, putServerConfig } from '#worker/state/config.ts';
 import { findMember } from '#worker/state/members.ts';
 import { lifecycle, makeChange } from './changes.ts';
 import type { Authorized, Context } from './context.ts';
@@ -22,6 +23,10 @@ export async function localScope(ctx: Authorized, target: string | null): Promis
 export async function getServerConfig(ctx: Context, scope: string): Promise<Config> {
   return visible(ctx, await listServerConfig(ctx.db), scope);
 }
+
+/** Whether anybody may read metrics: `core.metrics_authentication` is false. */
+export const areMetricsOpen = async (ctx: Context): Promise<boolean> =>
+  parseBool((await findServerConfig(ctx.db, 'core.metrics_authentication')) ?? 'true') === false;
 
 const computed = (ctx: Context): Config => {
   const [address] = ctx.vars.publicAddresses;
