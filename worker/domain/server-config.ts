@@ -1,6 +1,7 @@
 /** The server's configuration keys: which there are, whose they are, what values they take (lxd-api 10.10). Pure. */
 import { parseBool } from '#protocol/units.ts';
 import type { Config } from './config.ts';
+import { OIDC_KEYS } from './oidc.ts';
 import { PLACEMENT_KEYS } from './placement-policy.ts';
 
 type Check = (value: string) => string | null;
@@ -52,6 +53,7 @@ const CLUSTER_KEYS = new Map<string, Check>([
   ['images.remote_cache_expiry', integer(0)],
   ['maas.api.key', any],
   ['maas.api.url', any],
+  ...OIDC_KEYS,
   ...PLACEMENT_KEYS,
 ]);
 

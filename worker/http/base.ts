@@ -4,6 +4,7 @@ import type { Env } from '#worker/env.ts';
 import type { Context } from '#worker/services/context.ts';
 import { failure } from './envelope.ts';
 import { errorResponse } from './errors.ts';
+import { tellHowToLogIn } from './oidc-challenge.ts';
 import { type App, newApp } from './route.ts';
 
 /** Makes the context of one request; `looks` when it changes nothing. The real one is in `context.ts`. */
@@ -25,6 +26,9 @@ export function createBase(createContext: ContextFactory): App {
     // What only looks is much and changes nothing. Queries are left out: they may carry secrets of streams.
     const answered = { method, path, status: c.res.status, durationMs: Date.now() - startedMs };
     ctx.log[looks ? 'debug' : 'info']('http.answered', answered);
+    if ([401, 403].includes(c.res.status) && (path === '/1.0' || path.startsWith('/1.0/'))) {
+      await tellHowToLogIn(ctx, c.req.raw, c.res.headers);
+    }
     // An upgrade's answer belongs to the runtime: its headers are not ours to change.
     if (c.res.status !== 101 && !c.res.headers.has('x-content-type-options')) {
       c.header('x-content-type-options', 'nosniff');

@@ -8,8 +8,8 @@ import type { Db } from '#worker/state/db.ts';
 
 /** Who calls, as events name them (`requestor`) and permission checks see them. */
 export interface Principal {
-  protocol: 'tls' | 'unix' | 'token' | 'webhook';
-  /** Certificate fingerprint, the token's id, the local user's name, or the trigger's. */
+  protocol: 'tls' | 'unix' | 'token' | 'oidc' | 'webhook';
+  /** Certificate fingerprint, the token's id, the user's name, or the trigger's. */
   username: string;
   address: string;
   /** Null: every project, and the server itself. */

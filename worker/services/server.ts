@@ -1,7 +1,9 @@
 /** `GET /1.0`: what this server is, to those who may know (lxd-api 4). */
 import type { HostResources } from '#protocol/inventory.ts';
 import { API_EXTENSIONS } from '#worker/domain/api-extensions.ts';
+import type { OidcMode } from '#worker/domain/oidc.ts';
 import { listMembers } from '#worker/state/members.ts';
+import { readOidcMode } from '#worker/state/oidc.ts';
 import type { Authorized, Context } from './context.ts';
 import { serverFingerprint } from './server-certificate.ts';
 import { getServerConfig } from './server-config.ts';
@@ -15,31 +17,32 @@ const ARCHITECTURES: Record<string, string[]> = {
   aarch64: ['aarch64', 'armv7l'],
 };
 
-const common = (auth: 'trusted' | 'untrusted') => ({
+const common = (auth: 'trusted' | 'untrusted', oidc: OidcMode) => ({
   api_extensions: API_EXTENSIONS,
   api_status: 'stable',
   api_version: '1.0',
   auth,
   public: false,
-  auth_methods: ['tls'],
+  auth_methods: oidc === null ? ['tls'] : ['tls', 'oidc'],
 });
 
 /** All that an untrusted caller gets to know. */
-export const describeToUntrusted = () => common('untrusted');
+export const describeToUntrusted = async (ctx: Context) => common('untrusted', await readOidcMode(ctx.db));
 
 /** The whole answer, with the environment of the member that `scope` names, else of the first online one. */
 export async function describeServer(ctx: Authorized, scope: string, project: string) {
-  const [config, members, fingerprint] = await Promise.all([
+  const [config, members, fingerprint, oidc] = await Promise.all([
     getServerConfig(ctx, scope),
     listMembers(ctx.db),
     serverFingerprint(ctx.vars),
+    readOidcMode(ctx.db),
   ]);
   const member =
     members.find(({ name }) => name === scope) ?? members.find(({ online }) => online) ?? members.at(0) ?? null;
   return {
     // A restricted caller has no business with the server's own settings.
     config: ctx.principal.projects === null ? config : {},
-    ...common('trusted'),
+    ...common('trusted', oidc),
     auth_user_name: ctx.principal.username,
     auth_user_method: ctx.principal.protocol,
     environment: {

@@ -16,7 +16,7 @@ export function serverRoutes(app: App): void {
     app,
     { method: 'get', path: '/1.0', summary: 'Server and environment', tag: 'server', answer: 'sync', access: 'public' },
     async ({ ctx, trusted, target, project }) => {
-      if (!trusted) return sync(describeToUntrusted());
+      if (!trusted) return sync(await describeToUntrusted(ctx));
       const server = await describeServer(ctx, await localScope(ctx, target), project);
       return sync(server, { etag: await etag(server.config) });
     },
