@@ -74,7 +74,8 @@ const waiting = new WeakMap<Vars, Map<string, number>>();
 function remember({ vars }: Context, key: string, untilMs: number): void {
   const known = waiting.get(vars) ?? new Map<string, number>();
   if (known.size >= REMEMBERED) known.clear();
-  known.set(key, untilMs);
+  // Of failures at the same moment the last one counts, whichever is told first.
+  known.set(key, Math.max(untilMs, known.get(key) ?? 0));
   waiting.set(vars, known);
 }
 
