@@ -33,7 +33,7 @@ import type { WorkFrame } from './link/connection.ts';
 import { openSocket } from './link/connection.ts';
 import type { Trust } from './link/dial.ts';
 import { nextEpoch } from './link/epoch.ts';
-import { publicKeyOf, readIdentity, signPayload } from './link/identity.ts';
+import { keyNameOf, publicKeyOf, readIdentity, signPayload } from './link/identity.ts';
 import { createLink, type Link, type LinkRemoval } from './link/link.ts';
 import { createPool } from './link/pool.ts';
 import { createFetchBackup, createFetchPart, createFetchRelease, createSendInventory } from './link/request.ts';
@@ -202,7 +202,7 @@ export async function startAgent(deps: AgentDeps, config: AgentConfig): Promise<
   });
   endTrial(log, config.dataDir);
   void bringHostUp(host, dispatcher, keepWithoutLink).catch((err) => log.error('host.restore.failed', { err }));
-  log.info('agent.started', { member: config.member, dataDir: config.dataDir });
+  log.info('agent.started', { member: config.member, dataDir: config.dataDir, key: keyNameOf(identity) });
 
   return {
     removed,

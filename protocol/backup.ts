@@ -149,7 +149,7 @@ export const INVENTORY_LIMIT_BYTES = 16 * 1024 * 1024;
 /** A host that asks to be a member again. */
 export const RecoveredHost = z.object({
   name: z.string(),
-  /** First half of the SHA-256 of its public key, as `longshore agent` shows it on the host. */
+  /** First half of the SHA-256 of its public key, as its agent logs it at its start (`agent.started`). */
   key: z.string(),
   addresses: z.array(z.string()),
   os: z.string(),

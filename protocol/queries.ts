@@ -63,6 +63,8 @@ export const QUERIES = {
     }),
     result: z.object({}),
   },
+  /** Sends all that the host has by `PUT /agent/recovery`; the answer says that it was taken there. */
+  'host.inventory': { params: z.object({}), result: z.object({}) },
 } as const satisfies Record<string, { params: z.ZodType; result: z.ZodType }>;
 
 export type QueryName = keyof typeof QUERIES;

@@ -28,6 +28,8 @@ export interface Host {
   /** How many instances leave this host at once: more only share its disks and its line. */
   departures: Slots;
   release: HostRelease;
+  /** Gives the control plane all that this host has; throws when it does not take it. */
+  tellInventory(): Promise<void>;
 }
 
 /** How this agent becomes another release. */

@@ -29,6 +29,10 @@ const ANSWERS: { [N in QueryName]: Answer<N> } = {
   'network.state': (host, { network }) => host.networks.state(network),
   'network.leases': async (host, { network }) => ({ leases: await host.networks.leases(network) }),
   'file.open': openFile,
+  'host.inventory': async (host) => {
+    await host.tellInventory();
+    return {};
+  },
 };
 
 /** Answers a query; throws what the drivers throw, `bad_request` for params that cannot be read. */

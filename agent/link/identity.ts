@@ -1,5 +1,5 @@
 /** The member's Ed25519 key: proves who speaks, never leaves the host. */
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
 /** Reads the key; throws when it is missing or not Ed25519. */
@@ -18,6 +18,9 @@ export function createIdentity(): { key: KeyObject; pem: string } {
 /** SPKI DER in base64, as the control plane stores it. */
 export const publicKeyOf = (key: KeyObject) =>
   createPublicKey(key).export({ type: 'spki', format: 'der' }).toString('base64');
+
+/** Names the key to people, as the control plane does when it asks who may be taken in. */
+export const keyNameOf = (key: KeyObject) => createHash('sha256').update(publicKeyOf(key)).digest('hex').slice(0, 32);
 
 /** Base64 Ed25519 signature. */
 export const signPayload = (key: KeyObject, payload: Uint8Array) => sign(null, payload, key).toString('base64');

@@ -1,7 +1,8 @@
 /** HTTP requests to the control plane with the link's session. */
 import { type IncomingMessage, request } from 'node:http';
 import { Readable } from 'node:stream';
-import { unavailable } from '#protocol/errors.ts';
+import { HostBackup, type HostInventory } from '#protocol/backup.ts';
+import { failed, unavailable } from '#protocol/errors.ts';
 import type { FetchPart } from '../drivers/image/driver.ts';
 import { ServerAgent, type Trust } from './dial.ts';
 import type { Session } from './link.ts';
@@ -35,20 +36,56 @@ export function createFetchRelease(deps: RequestDeps) {
   };
 }
 
-async function get(deps: RequestDeps, path: string, signal?: AbortSignal): Promise<IncomingMessage> {
+/** The host's copy of the database. Throws `unavailable` when the control plane is away, `failed` when it has none to give. */
+export function createFetchBackup(deps: RequestDeps) {
+  return async (): Promise<HostBackup> => {
+    const response = await get(deps, '/agent/backup');
+    const text = await readText(response);
+    if (response.statusCode !== 200)
+      throw failed(`Cannot fetch the backup: the server answered ${response.statusCode}`);
+    return HostBackup.parse(JSON.parse(text));
+  };
+}
+
+/** Gives the control plane all that the host has. Throws `unavailable` when it is away, `failed` when it does not take it. */
+export function createSendInventory(deps: RequestDeps) {
+  return async (inventory: HostInventory): Promise<void> => {
+    const response = await send(deps, 'PUT', '/agent/recovery', { body: Buffer.from(JSON.stringify(inventory)) });
+    const text = await readText(response);
+    if (response.statusCode !== 204) throw failed(`The server did not take it: ${response.statusCode} ${text}`);
+  };
+}
+
+async function readText(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk);
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+const get = (deps: RequestDeps, path: string, signal?: AbortSignal): Promise<IncomingMessage> =>
+  send(deps, 'GET', path, signal === undefined ? {} : { signal });
+
+async function send(
+  deps: RequestDeps,
+  method: string,
+  path: string,
+  { signal, body }: { signal?: AbortSignal; body?: Buffer },
+): Promise<IncomingMessage> {
   const { address, token } = await deps.session(signal);
+  const length = body === undefined ? {} : { 'content-type': 'application/json', 'content-length': body.length };
   return new Promise((resolve, reject) => {
     const outgoing = request({
       agent: new ServerAgent(address, deps.trust),
       host: address.host,
       port: address.port,
+      method,
       path,
-      headers: { host: address.authority, authorization: `Bearer ${token}` },
+      headers: { host: address.authority, authorization: `Bearer ${token}`, ...length },
       ...(signal === undefined ? {} : { signal }),
     });
     outgoing.setTimeout(IDLE_LIMIT_MS, () => outgoing.destroy(new Error('timed out')));
     outgoing.once('response', resolve);
     outgoing.once('error', (cause) => reject(unavailable(`Cannot reach the control plane: ${cause.message}`, cause)));
-    outgoing.end();
+    outgoing.end(body);
   });
 }

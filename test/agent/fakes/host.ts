@@ -39,6 +39,7 @@ export function createFakeHost(state: FakeHostState, journal: Journal = createMe
       throw unavailable('no link');
     },
     departures: createSlots(2),
+    tellInventory: () => Promise.reject(unavailable('no link')),
   };
 }
 
