@@ -42,6 +42,21 @@ export async function verifySession(env: SigningEnv, token: string): Promise<{ m
   }
 }
 
+/** Of the operator's tokens (`selfhost/recover.ts`), which are made for one command. */
+const OPERATOR_AUDIENCE = 'longshore-operator';
+const OPERATOR_AGE = '1h';
+
+/** Whether the token was made, lately, by who has the signing secret. */
+export async function isOperator(env: SigningEnv, token: string): Promise<boolean> {
+  try {
+    const options = { audience: OPERATOR_AUDIENCE, algorithms: ['HS256'], maxTokenAge: OPERATOR_AGE };
+    await jwtVerify(token, signingKey(env), options);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Names a public key in a token; collisions cannot be made. */
 export const keyId = async (publicKey: string): Promise<string> => (await sha256Hex(publicKey)).slice(0, 32);
 
