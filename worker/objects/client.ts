@@ -85,6 +85,7 @@ export function createObjects(env: Env, vars: Pick<Vars, 'linkShards'>): Objects
       connect: (member, request, address) =>
         reach('link', () => links(member).fetch(withHeader(request, ADDRESS_HEADER, address))),
       remove: (member, removal) => reach('link', () => links(member).remove(member, removal)),
+      again: (member) => reach('link', () => links(member).again(member)),
       async rename(member, newName) {
         // First who waits for it, so that a link that never returns is noticed.
         await reach('link', () => links(newName).expect(newName));

@@ -20,6 +20,7 @@ import { findInstanceNames, listInstanceNames } from '#worker/state/instance-nam
 import { findOperationOfCommand, operationEvent } from '#worker/state/operations.ts';
 import { readPlacement } from '#worker/state/placement.ts';
 import type { ClusterEvent, EventFilter, MemberPresence, PlacementRequest } from './contract.ts';
+import { createDefinitionFeed } from './definitions.ts';
 import { EventFilterSchema, FILTER_HEADER, passes, shownTo } from './event-filter.ts';
 import { createNameRoutes } from './name-routes.ts';
 import { createNameFeed, type NameNews, newsOf } from './names.ts';
@@ -41,6 +42,7 @@ export class Cluster extends DurableObject<Env> {
   readonly #placer: Placer;
   readonly #shards: number;
   readonly #names: ReturnType<typeof createNameFeed>;
+  readonly #definitions: ReturnType<typeof createDefinitionFeed>;
   readonly #replays: Replays;
   readonly #waiters = new Map<string, Set<() => void>>();
   readonly #finished = new Set<string>();
@@ -65,6 +67,7 @@ export class Cluster extends DurableObject<Env> {
       tell: createNameRoutes(env, vars).tell,
       log: this.#log,
     });
+    this.#definitions = createDefinitionFeed(env, vars, this.#log);
     this.#replays = createReplays((query) => readEvents(this.#db, query), this.#log);
     void ctx.blockConcurrencyWhile(() => this.#wakeAt(Date.now() + SWEEP_MS));
   }
@@ -87,6 +90,7 @@ export class Cluster extends DurableObject<Env> {
   async publish(events: ClusterEvent[]): Promise<void> {
     this.#broadcast(events);
     this.#names.note(newsOf(events));
+    this.#definitions.note(events);
     await this.#rouse();
     for (const { type, metadata } of events) {
       const { id, status_code } = metadata;

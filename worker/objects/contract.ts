@@ -109,6 +109,8 @@ export interface Objects {
     connect(member: string, request: Request, address: string): Promise<Response>;
     /** Tells the agent that its member was removed, and closes its link. `cleanUp`: nothing was there. */
     remove(member: string, removal: { reason: string; cleanUp: boolean }): Promise<void>;
+    /** Has the agent connect anew, with all that it has to tell. */
+    again(member: string): Promise<void>;
     /** Tells the agent its new name, under which it returns at once. The member's rows have it already. */
     rename(member: string, newName: string): Promise<void>;
   };

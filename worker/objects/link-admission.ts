@@ -10,6 +10,7 @@ import { recordTwin } from '#worker/state/barred-boots.ts';
 import type { Db } from '#worker/state/db.ts';
 import { type FormerMember, findNameOfKey, readFormerNames, recordRefused } from '#worker/state/former-members.ts';
 import { findMember } from '#worker/state/members.ts';
+import { noteRecovering, readRecoveryWindow } from '#worker/state/recovery.ts';
 import { type Hello, judgeHello } from './handshake.ts';
 import type { Refusal } from './link-sockets.ts';
 
@@ -39,6 +40,10 @@ export async function admit(
     if (!(await verifyEd25519(former.publicKey, hello.signature, helloPayload({ ...hello, nonce })))) continue;
     return { ok: false, refusal: await refuseFormer(db, former, now) };
   }
+  if (row === undefined && hello.member === member) {
+    const refusal = await askRecovery(db, hello, nonce, now);
+    if (refusal !== null) return { ok: false, refusal };
+  }
   const error = verdict.ok ? forbidden('Not a member') : verdict.error;
   if (!verdict.ok && verdict.stale) {
     const [holder, comer] = [placeOf(row?.resources.addresses ?? [], ''), placeOf(hello.resources.addresses, seenFrom)];
@@ -56,4 +61,26 @@ async function refuseFormer(db: Db, former: FormerMember, now: string): Promise<
   await recordRefused(db, former, now);
   const error = forbidden(removedText(former.name, former.since));
   return { error: toWireError(error), retry: false, removed: { cleanUp: former.cleanUp } };
+}
+
+/** While somebody is at it to recover the cluster: often. */
+const RECOVERY_RETRY_MS = 2_000;
+
+/**
+ * A host that is unknown because everything is: its wish to be taken in is noted while that is asked for; before, it is told
+ * to come again soon. Null: there is a cluster, and it is none of it.
+ */
+async function askRecovery(db: Db, hello: Hello, nonce: string, now: string): Promise<Refusal | null> {
+  const { isOpen, hasMembers } = await readRecoveryWindow(db, now);
+  const { member: name, publicKey, resources, signature } = hello;
+  const isProved =
+    publicKey !== undefined && (await verifyEd25519(publicKey, signature, helloPayload({ ...hello, nonce })));
+  if (isOpen && isProved) {
+    await noteRecovering(db, { name, publicKey, resources, now });
+    const error = conflict(`"${name}" waits to be taken into the recovered cluster`);
+    return { error: toWireError(error), retry: true, retryMs: RECOVERY_RETRY_MS };
+  }
+  if (hasMembers) return null;
+  const error = forbidden('This control plane has no members: recover the cluster, or join this host with a new token');
+  return { error: toWireError(error), retry: true };
 }

@@ -10,7 +10,7 @@ import { conflict, forbidden, toWireError } from '#protocol/errors.ts';
 import { type AgentFrame, HEARTBEAT_REQUEST, HEARTBEAT_RESPONSE } from '#protocol/frames.ts';
 import type { QueryName } from '#protocol/queries.ts';
 import { protocolOfQuery } from '#protocol/since.ts';
-import { NAMES_PROTOCOL, PROTOCOL_VERSION } from '#protocol/version.ts';
+import { BACKUP_PROTOCOL, NAMES_PROTOCOL, PROTOCOL_VERSION } from '#protocol/version.ts';
 import { createBlobStore } from '#worker/blobs/index.ts';
 import { type CommandTimes, createCommandClock } from '#worker/domain/command-times.ts';
 import { BLOCKED_REASON, placeOf } from '#worker/domain/member.ts';
@@ -160,6 +160,22 @@ export class Links extends DurableObject<Env> {
     const error = toWireError(conflict(`Cluster member "${member}" is called "${newName}" now`));
     this.#sockets.refuseAll(member, { error, retry: true, renamed: newName });
     await this.#forget(member);
+  }
+
+  /** The member's rows are not what it was welcomed with: it connects anew and tells everything. */
+  async again(member: string): Promise<void> {
+    const socket = this.#sockets.up(member);
+    if (socket === undefined) return;
+    quietly(() => socket.close(CLOSE_RETRY, 'connect anew'));
+    await this.#lost(socket);
+  }
+
+  /** Definitions have changed: every host's copy of them is old. */
+  async tellChanged(): Promise<void> {
+    for (const { socket, attachment } of this.#sockets.list()) {
+      if (attachment.phase !== 'up' || attachment.protocol < BACKUP_PROTOCOL) continue;
+      quietly(() => this.#sockets.send(socket, { type: 'changed' }));
+    }
   }
 
   /** A member is about to connect; one that does not is offline. */

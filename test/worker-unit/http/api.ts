@@ -215,6 +215,7 @@ function fakeObjects(asked: Api['asked'], answered: (member: string, command: Co
       metrics: async () => ({ samples: [], times: [] }),
       connect: unused,
       remove: async (member, { cleanUp }) => void asked.removed.push({ member, cleanUp }),
+      again: async () => {},
       rename: async (member, newName) => void asked.renamed.push(`${member} ${newName}`),
     },
     streams: { open: unused, connect: unused, transfer: unused, abort: async () => {} },

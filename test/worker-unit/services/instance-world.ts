@@ -75,6 +75,7 @@ function fakeObjects(asked: Asked): Objects {
       metrics: async () => ({ samples: [], times: [] }),
       connect: unused,
       remove: unused,
+      again: async () => {},
       rename: unused,
     },
     streams: {

@@ -41,6 +41,7 @@ function edge(during: () => Promise<unknown> = async () => {}) {
       metrics: async () => ({ samples: [], times: [] }),
       connect: refuse,
       remove: refuse,
+      again: async () => {},
       rename: refuse,
     },
     streams: { open: refuse, connect: refuse, transfer: refuse, abort: refuse },

@@ -161,6 +161,7 @@ export async function openWorld(members: Record<string, boolean> = { node1: true
         metrics: async () => ({ samples: [], times: [] }),
         connect: unused,
         remove: unused,
+        again: async () => {},
         rename: unused,
       },
       streams: { open: unused, connect: unused, transfer: unused, abort: unused },

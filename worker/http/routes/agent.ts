@@ -29,6 +29,8 @@ import { retryAfter } from '../envelope.ts';
 import type { App } from '../route.ts';
 
 type Handler = (c: HonoContext<AppBindings>) => Promise<Response>;
+/** A route outside LXD's API, to be `guarded`. */
+export type AgentHandler = Handler;
 
 /** A join request is small; anything larger is not one. */
 const JOIN_LIMIT_BYTES = 64 * 1024;
@@ -47,7 +49,7 @@ export function agentRoutes(app: App): void {
 }
 
 /** Errors become their status and wire form; anything unexpected is logged and blank. */
-function guarded(handler: Handler): Handler {
+export function guarded(handler: Handler): Handler {
   return async (c) => {
     try {
       return await handler(c);
