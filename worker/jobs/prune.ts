@@ -40,6 +40,7 @@ export async function prune(db: Db, now: string): Promise<Followup> {
     launchesBefore: shiftIso(now, -LAUNCHES_KEPT_MS),
     deliveriesBefore: shiftIso(now, -DELIVERIES_KEPT_MS),
     idempotencyBefore: shiftIso(now, -IDEMPOTENCY_KEPT_MS),
+    accessTokensBefore: now,
   });
   return followup;
 }

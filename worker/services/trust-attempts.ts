@@ -49,21 +49,24 @@ export async function limitAttempts<T>(
 export async function countFailure(ctx: Context, address: string, guessed: Guessed): Promise<void> {
   const key = await keyOf(guessed, address);
   refuseWhileWaiting(ctx, key);
-  await count(ctx, key, true);
+  const owes = await count(ctx, key);
+  const owedBefore = Date.parse(owes) - COST_MS;
+  // Not the last that is forgiven, the first that is not.
+  if (waitUntilMs(owedBefore) > Date.parse(ctx.now())) refuse(ctx, key, owes);
 }
 
-async function count(ctx: Context, key: string, refusing = false): Promise<void> {
+async function count(ctx: Context, key: string): Promise<string> {
   const owes = await addTrustDebt(ctx.db, key, { now: ctx.now(), costMs: COST_MS, mostMs: MOST_MS, rows: REMEMBERED });
   ctx.log.warn('trust.refused', { until: owes });
-  if (!refusing) return;
-  // Whether this one itself was one too many.
-  refuse(ctx, key, new Date(Date.parse(owes) - COST_MS).toISOString());
+  return owes;
 }
+
+const waitUntilMs = (owesMs: number) => owesMs - (FORGIVEN - 1) * COST_MS;
 
 /** `owes`: the time at which the source owes nothing any more. */
 function refuse(ctx: Context, key: string, owes: string | undefined): void {
   if (owes === undefined) return;
-  const untilMs = Date.parse(owes) - (FORGIVEN - 1) * COST_MS;
+  const untilMs = waitUntilMs(Date.parse(owes));
   if (!(untilMs > Date.parse(ctx.now()))) return;
   remember(ctx, key, untilMs);
   refuseWhileWaiting(ctx, key);

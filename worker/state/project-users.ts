@@ -29,6 +29,9 @@ export async function listProjectUsers(db: Db, project: string | null): Promise<
   return Rows.parse(rows);
 }
 
+/** What may be confined to projects: their names, and null for all of them. */
+const CONFINED = [sql`certificates`, sql`access_tokens`];
+
 /** Its own default profile does not count. */
 const isEmpty = (project: string): SQL =>
   sql`not exists (select 1 from instances where project = ${project})
@@ -36,16 +39,17 @@ const isEmpty = (project: string): SQL =>
     and not exists (select 1 from storage_volumes where project = ${project})
     and not exists (select 1 from profiles where project = ${project} and name <> 'default')`;
 
-/** False when something is in the project: then nothing happens. Certificates confined to it lose it. */
+/** False when something is in the project: then nothing happens. Certificates and tokens confined to it lose it. */
 export async function deleteEmptyProject(
   db: Db,
   { name, event, now }: { name: string; event: LifecycleDraft; now: string },
 ): Promise<Followup & { done: boolean }> {
   return whenEmpty(db, name, now, (plan) => {
     plan.event(event);
-    plan.write(sql`update certificates set projects =
-      (select json_group_array(value) from json_each(projects) where value <> ${name})
-      where exists (select 1 from json_each(projects) where value = ${name}) and ${plan.guard}`);
+    for (const table of CONFINED)
+      plan.write(sql`update ${table} set projects =
+        (select json_group_array(value) from json_each(projects) where value <> ${name})
+        where exists (select 1 from json_each(projects) where value = ${name}) and ${plan.guard}`);
     plan.write(sql`delete from projects where name = ${name} and ${plan.guard}`);
     plan.write(sql`delete from profiles where project = ${name} and ${plan.guard}`);
     for (const table of [sql`trigger_deliveries`, sql`trigger_launches`])
@@ -65,9 +69,10 @@ export async function renameEmptyProject(
 ): Promise<Followup & { done: boolean }> {
   return whenEmpty(db, name, now, (plan) => {
     plan.event(event);
-    plan.write(sql`update certificates set projects =
-      (select json_group_array(case when value = ${name} then ${newName} else value end) from json_each(projects))
-      where exists (select 1 from json_each(projects) where value = ${name}) and ${plan.guard}`);
+    for (const table of CONFINED)
+      plan.write(sql`update ${table} set projects =
+        (select json_group_array(case when value = ${name} then ${newName} else value end) from json_each(projects))
+        where exists (select 1 from json_each(projects) where value = ${name}) and ${plan.guard}`);
     plan.write(sql`update projects set name = ${newName} where name = ${name} and ${plan.guard}`);
     for (const table of [sql`profiles`, sql`triggers`, sql`webhooks`])
       plan.write(sql`update ${table} set project = ${newName} where project = ${name} and ${plan.guard}`);

@@ -1,6 +1,7 @@
 /** Forgetting what is over, so that the tables stay small. Repeating or racing it does no harm. */
 import { sql } from 'drizzle-orm';
 import { FINAL_FROM } from '#worker/domain/operation.ts';
+import { deleteExpiredAccessTokens } from './access-tokens.ts';
 import { type Db, runBatch } from './db.ts';
 import { adoptStatements, forgetStatement } from './former-members.ts';
 
@@ -19,6 +20,8 @@ export interface PruneLimits {
   launchesBefore: string;
   deliveriesBefore: string;
   idempotencyBefore: string;
+  /** Bearer tokens that were good until this. */
+  accessTokensBefore: string;
 }
 
 /** Deliveries of one trigger that are kept at most: whoever sends may send often. */
@@ -48,6 +51,7 @@ export async function deleteFinished(db: Db, limits: PruneLimits): Promise<void>
       select seq from (select seq, row_number() over (partition by trigger_id order by seq desc) as place
         from trigger_deliveries) where place > ${DELIVERIES_PER_TRIGGER})`),
     db.run(sql`delete from idempotency_keys where created_at < ${limits.idempotencyBefore}`),
+    deleteExpiredAccessTokens(db, limits.accessTokensBefore),
     db.run(sql`delete from webhook_queue where event_seq not in (select seq from events)`),
   ]);
 }

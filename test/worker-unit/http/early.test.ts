@@ -10,6 +10,7 @@ const caller = (username: string, allowed: string[] | null): Caller => ({
   principal: { protocol: 'tls', username, address: '', projects: allowed, member: null },
   trusted: true,
   metrics: false,
+  readOnly: false,
   peer: null,
 });
 const tell = async ({ principal }: Caller) => new Response(JSON.stringify(principal.projects));
