@@ -17,7 +17,8 @@ import { execInHost } from '#selfhost/playground/host.ts';
 import { childrenOf } from '#selfhost/processes.ts';
 import { pause } from './pause.ts';
 import type { Random } from './random.ts';
-import { clearWire, delayPackets, endRelay, losePackets } from './wire.ts';
+import { withTwin } from './twin.ts';
+import { clearWire, delayPackets, endRelay, losePackets, tamperFrames } from './wire.ts';
 import type { World } from './world.ts';
 
 export interface Fault {
@@ -142,8 +143,9 @@ export const FAULTS: readonly Fault[] = [
     await endHostAgent(world.playground, host, 'kill');
     startHostAgent(world.playground, host);
     await hold(random, 4_000, 8_000);
-    await clearWire(world.playground, host);
+    // First the relay: without the detour the agent would not hear that its connection has ended.
     await endRelay(relay);
+    await clearWire(world.playground, host);
   }),
   onHost('pool full', async ({ playground }, host, random) => {
     const it = getHost(playground, host);
@@ -166,6 +168,17 @@ export const FAULTS: readonly Fault[] = [
       for (let i = 0; i < 5; i++) await sendGarbage(playground.port, random);
     },
   },
+  onHost('tampered frames', async ({ playground }, host, random) => {
+    const { relay } = await tamperFrames(playground, host);
+    await endHostAgent(playground, host, 'kill');
+    startHostAgent(playground, host);
+    await hold(random, 4_000, 8_000);
+    await endRelay(relay);
+    await clearWire(playground, host);
+  }),
+  onHost('two hosts, one identity', ({ playground }, host, random) =>
+    withTwin(playground, host, () => hold(random, 2_000, 16_000)),
+  ),
   onHost('host reboots alone', async ({ playground }, host, random) => {
     await crash(playground, host);
     await crashControl(playground);

@@ -1,8 +1,9 @@
 /** Faults on a host's cable, made in the router below the product: lost packets, silence, delay. Real sockets, real packets. */
 import type { ChildProcess } from 'node:child_process';
+import path from 'node:path';
 import { inRepository } from '#selfhost/paths.ts';
 import type { Playground } from '#selfhost/playground/cluster.ts';
-import { routerOf } from '#selfhost/playground/network.ts';
+import { controlAddressOf, routerOf } from '#selfhost/playground/network.ts';
 import { run, startDaemon, stopDaemon } from '#selfhost/run.ts';
 import { waitFor } from '#selfhost/wait.ts';
 
@@ -44,29 +45,53 @@ export async function delayPackets(
   host: number,
   { delayMs, percent }: { delayMs: number; percent: number },
 ): Promise<{ relay: ChildProcess }> {
-  const { octet } = playground.net;
-  const [own, control] = [`10.${octet}.${host}.1`, `10.${octet}.0.10`];
-  const script = inRepository('test/faults/relay.mjs');
-  const words = ['netns', 'exec', routerOf(playground.net), process.execPath, script];
-  const relay = startDaemon(
-    'ip',
-    [...words, `${own}:${RELAY_PORT}`, `${control}:${CONTROL_PORT}`, String(delayMs)],
-    {},
-  );
-  await waitFor('the relay', async () => {
-    const probe = await run('ip', ['netns', 'exec', routerOf(playground.net), 'ss', '-ltnH', `sport = :${RELAY_PORT}`]);
-    return probe.stdout.includes(own);
-  });
+  const relay = await startRelay(playground, host, 'relay.mjs', [String(delayMs)]);
   await inRouter(
     playground,
     `table ip ${tableOf(host)} {
-  chain nat { type nat hook prerouting priority -100; iifname "h${host}" tcp dport ${CONTROL_PORT} dnat to ${own}:${RELAY_PORT}; }
+  ${detourOf(playground, host)}
   chain in { type filter hook prerouting priority -300; iifname "h${host}" numgen random mod 100 < ${percent} drop; }
   chain out { type filter hook postrouting priority -300; oifname "h${host}" numgen random mod 100 < ${percent} drop; }
 }
 `,
   );
   return { relay };
+}
+
+/**
+ * Puts a relay into the host's way to the control plane that makes frames of its link come twice, late, and with garbage
+ * between them. The host's agent has to dial anew.
+ */
+export async function tamperFrames(playground: Playground, host: number): Promise<{ relay: ChildProcess }> {
+  const keys = ['server.crt', 'server.key'].map((name) => path.join(playground.control.dataDir, name));
+  const relay = await startRelay(playground, host, 'tamper.mjs', keys);
+  await inRouter(playground, `table ip ${tableOf(host)} {\n  ${detourOf(playground, host)}\n}\n`);
+  return { relay };
+}
+
+const ownAddress = ({ net }: Playground, host: number) => `10.${net.octet}.${host}.1`;
+
+/** New connections of the host end at the relay. */
+const detourOf = (playground: Playground, host: number) =>
+  `chain nat { type nat hook prerouting priority -100; iifname "h${host}" tcp dport ${CONTROL_PORT} dnat to ${ownAddress(playground, host)}:${RELAY_PORT}; }`;
+
+/** Starts one of this folder's programs in the router; resolves when it listens. */
+async function startRelay(
+  playground: Playground,
+  host: number,
+  program: string,
+  rest: string[],
+): Promise<ChildProcess> {
+  const [own, control] = [ownAddress(playground, host), controlAddressOf(playground.net)];
+  const inside = ['netns', 'exec', routerOf(playground.net)];
+  const words = [process.execPath, inRepository(`test/faults/${program}`)];
+  const ends = [`${own}:${RELAY_PORT}`, `${control}:${CONTROL_PORT}`];
+  const relay = startDaemon('ip', [...inside, ...words, ...ends, ...rest], {});
+  await waitFor('the relay', async () => {
+    const probe = await run('ip', [...inside, 'ss', '-ltnH', `sport = :${RELAY_PORT}`]);
+    return probe.stdout.includes(own);
+  });
+  return relay;
 }
 
 export const endRelay = (relay: ChildProcess): Promise<void> => stopDaemon(relay, 1_000);

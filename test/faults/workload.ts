@@ -1,5 +1,5 @@
 /**
- * What goes on while faults happen: launches, execs and deletions, several at a time. Remembers every operation that the control
+ * What goes on while faults happen: launches, copies, execs and deletions, several at a time. Remembers every operation that the control
  * plane has acknowledged, and how it ended.
  */
 import { lxc } from '#selfhost/playground/client.ts';
@@ -10,7 +10,7 @@ import type { World } from './world.ts';
 
 export interface Tracked {
   id: string;
-  what: 'launch' | 'stop' | 'delete';
+  what: 'launch' | 'copy' | 'start' | 'stop' | 'delete';
   instance: string;
   /** Null while it is not known. */
   fate: Fate | null;
@@ -58,12 +58,33 @@ export function startWorkload(world: World, random: Random): Workload {
     return tracked.fate;
   }
 
-  async function launch(pool: string): Promise<void> {
+  async function create(
+    what: 'launch' | 'copy',
+    url: string,
+    bodyOf: (name: string) => object,
+  ): Promise<string | null> {
     counter += 1;
     const name = `${STEM}-${counter}`;
     busy.add(name);
-    const fate = await run('launch', name, ['POST', '/1.0/instances', launchBody(name, pool)]);
+    const fate = await run(what, name, ['POST', url, bodyOf(name)]);
     if (fate === 'Success' || fate === 'Failure') expected.set(name, fate === 'Success');
+    if (fate !== 'Success') busy.delete(name);
+    return fate === 'Success' ? name : null;
+  }
+
+  async function launch(pool: string): Promise<void> {
+    const name = await create('launch', '/1.0/instances', (name) => launchBody(name, pool));
+    if (name !== null) busy.delete(name);
+  }
+
+  /** To any member: the volume's content goes from host to host, or is cloned. */
+  async function copy(source: string, target: number): Promise<void> {
+    busy.add(source);
+    const bodyOf = (name: string) => ({ name, source: { type: 'copy', source } });
+    const name = await create('copy', `/1.0/instances?target=host${target}`, bodyOf);
+    busy.delete(source);
+    if (name === null) return;
+    await run('start', name, ['PUT', `/1.0/instances/${name}/state`, { action: 'start', timeout: -1 }]);
     busy.delete(name);
   }
 
@@ -91,6 +112,7 @@ export function startWorkload(world: World, random: Random): Workload {
       const dice = own.next();
       if (there.length > 0 && (there.length >= CROWD || dice < 0.3)) await remove(own.pick(there));
       else if (there.length > 0 && dice < 0.55) await exec(own.pick(there));
+      else if (there.length > 0 && dice < 0.7) await copy(own.pick(there), own.pick(world.hosts));
       else await launch(own.pick(['default', 'tank']));
       await pause(own.between(0, PAUSE_MS));
     }
