@@ -44,6 +44,12 @@ const CONNECT_LIMIT_MS = 5_000;
  * is ended rather than the object's memory (128 MB on the platform).
  */
 const INPUT_LIMIT_BYTES = 48 * 1024 * 1024;
+/**
+ * Clients close their sockets when they have read the end of what comes. The runtime lets go at once of a connection that its
+ * peer closed first, and only some 10 s later of one that we did: pylxd, which reads on until the connection is gone, would
+ * take that long for every program.
+ */
+const CLIENT_CLOSE_MS = 1_500;
 
 type Attachment = { role: 'agent' } | { role: 'client'; fd: string; interactive: boolean };
 
@@ -57,6 +63,8 @@ export class Stream extends DurableObject<Env> {
   #input: (Uint8Array | null)[] = [];
   #inputBytes = 0;
   #started = false;
+  /** The program has ended, and its clients have been told. */
+  #isOver = false;
   readonly #transfer = new Transfer();
   readonly #relay = new Relay(() => this.ctx.abort('A part of a moving instance did not end'));
 
@@ -170,6 +178,7 @@ export class Stream extends DurableObject<Env> {
         this.#pumpInput();
         return;
       case 'end':
+        this.#isOver = true;
         this.#output(frame.channel)?.send('');
         return;
     }
@@ -231,10 +240,10 @@ export class Stream extends DurableObject<Env> {
   #gone(socket: WebSocket): void {
     const who = attachmentOf(socket);
     if (who.role === 'agent') {
-      for (const client of this.ctx.getWebSockets()) {
-        // Without a status code: some clients take any other close for an error (lxd-api 7.1).
-        if (client !== socket) quietly(() => client.close());
-      }
+      // Behind a terminal sits somebody who waits for the prompt.
+      const isAwaited = this.#client('0')?.attachment.interactive === true;
+      if (this.#isOver && !isAwaited) setTimeout(() => this.#closeClients(), CLIENT_CLOSE_MS);
+      else this.#closeClients();
       return;
     }
     // The control socket is the client's life; a terminal's data socket is as good as it.
@@ -259,6 +268,11 @@ export class Stream extends DurableObject<Env> {
     this.#tell({ type: 'abort', reason: error.message });
     this.#transfer.fail(error);
     this.#relay.fail(error);
+    this.#closeClients();
+  }
+
+  /** Without a status code: some clients take any other close for an error (lxd-api 7.1). */
+  #closeClients(): void {
     for (const socket of this.ctx.getWebSockets()) {
       if (attachmentOf(socket).role === 'client') quietly(() => socket.close());
     }
