@@ -166,8 +166,8 @@ export const RecoveryStep = z.discriminatedUnion('action', [
   /** Lets hosts ask, for so long. */
   z.object({ action: z.literal('open'), minutes: z.number().int().min(1).max(1440) }),
   z.object({ action: z.literal('admit'), hosts: z.array(RecoveredHost.pick({ name: true, key: true })) }),
-  /** Takes what the admitted hosts have. */
-  z.object({ action: z.literal('take') }),
+  /** Takes what the admitted hosts have: of all of them, or with `partial` of those that are there. */
+  z.object({ action: z.literal('take'), partial: z.boolean() }),
   z.object({ action: z.literal('close') }),
 ]);
 export type RecoveryStep = z.infer<typeof RecoveryStep>;

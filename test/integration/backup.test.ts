@@ -33,7 +33,7 @@ async function start(dataDir: string) {
 }
 
 const command = (dataDir: string, task: string, file: string) =>
-  run('node', [inRepository('bin/run.mjs'), 'selfhost/main.ts', '--data', dataDir, task, file], { allowFailure: true });
+  run(inRepository('bin/longshore'), [task, file, '--data', dataDir], { allowFailure: true });
 
 it('restores what was there at the backup, with the certificate that clients have pinned', async () => {
   const dir = await scratch();
@@ -45,12 +45,12 @@ it('restores what was there at the backup, with the certificate that clients hav
       args: [`user.${name}`, name],
     });
   await add('before');
-  expect((await command(path.join(dir, 'a'), '--backup', file)).stderr).toBe('');
+  expect((await command(path.join(dir, 'a'), 'backup', file)).stderr).toBe('');
   expect((await stat(file)).mode & 0o777).toBe(0o600);
   await add('after');
   await first.stop();
 
-  expect((await command(path.join(dir, 'b'), '--restore', file)).code).toBe(0);
+  expect((await command(path.join(dir, 'b'), 'restore', file)).code).toBe(0);
   const second = await start(path.join(dir, 'b'));
   expect(second.fingerprint).toBe(first.fingerprint);
   const { rows } = await second.database.execute("select key from server_config where key like 'user.%'");
@@ -61,8 +61,8 @@ it('overwrites nothing', async () => {
   const dir = await scratch();
   const plane = await start(path.join(dir, 'a'));
   const file = path.join(dir, 'backup.tar.gz');
-  await command(path.join(dir, 'a'), '--backup', file);
-  const refused = await command(path.join(dir, 'a'), '--restore', file);
+  await command(path.join(dir, 'a'), 'backup', file);
+  const refused = await command(path.join(dir, 'a'), 'restore', file);
   expect(refused.code).toBe(1);
   expect(refused.stderr).toContain('restore into an empty directory');
   expect((await plane.database.execute('select 1 as n')).rows[0]?.n).toBe(1);

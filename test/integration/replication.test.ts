@@ -120,14 +120,7 @@ describe('a control plane with two replicas', () => {
     await waitFor('the replica to have it', () => replicaHas('last'), { timeoutMs: 30_000 });
     await plane.stop();
     await rm(path.join(data, 'db'), { recursive: true });
-    const promoted = await run('node', [
-      inRepository('bin/run.mjs'),
-      'selfhost/main.ts',
-      '--data',
-      data,
-      '--promote',
-      '1',
-    ]);
+    const promoted = await run(inRepository('bin/longshore'), ['promote', '1', '--data', data]);
     expect(promoted.stdout).toContain('Replica 1 is the database of the next start.');
     expect(existsSync(path.join(data, 'replica-1'))).toBe(false);
 

@@ -54,7 +54,7 @@ export async function stepRecovery(ctx: Context, step: RecoveryStep): Promise<Re
       await admit(ctx, step.hosts);
       return NOTHING;
     case 'take':
-      return take(ctx);
+      return take(ctx, step.partial);
   }
 }
 
@@ -79,7 +79,8 @@ export async function giveInventory(ctx: Context, member: string, inventory: Hos
   if (!(await keepInventory(ctx.db, member, inventory))) throw conflict(`"${member}" is not being recovered`);
 }
 
-async function take(ctx: Context): Promise<RecoveryAnswer> {
+/** Together, so that of what several hosts tell the newest counts. */
+async function take(ctx: Context, partial: boolean): Promise<RecoveryAnswer> {
   const admitted = (await listRecoveries(ctx.db)).filter(({ state }) => state === 'admitted');
   const asked = await Promise.allSettled(
     admitted.map(({ name }) => ctx.objects.links.query(name, 'host.inventory', {}, INVENTORY_LIMIT_MS)),
@@ -94,7 +95,7 @@ async function take(ctx: Context): Promise<RecoveryAnswer> {
     return inventory === null ? [] : [{ member: row.name, inventory }];
   });
   const awaited = rows.filter(({ name }) => !shares.some(({ member }) => member === name)).map(({ name }) => name);
-  if (shares.length === 0) return { ...NOTHING, awaited };
+  if (shares.length === 0 || (awaited.length > 0 && !partial)) return { ...NOTHING, awaited };
   const plan = planRecovery(shares, await readKnown(ctx.db));
   const images = await withContent(ctx, plan.images);
   const aliases = plan.aliases.filter((alias) =>
