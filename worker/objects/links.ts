@@ -251,7 +251,9 @@ export class Links extends DurableObject<Env> {
       if (blocked) {
         this.#log.warn('link.blocked', { member, protocol });
         // For everybody else it is as if the member were away: nothing waits for it.
-        await this.#follow(await setOffline(this.#db, { member, reason: BLOCKED_REASON, now }));
+        await this.#follow(
+          await setOffline(this.#db, { member, reason: BLOCKED_REASON, agent: { version, protocol }, now }),
+        );
       }
       const told = { member, epoch, processId, version, protocol, blocked, resources, wasRenamed, now };
       const followup = await recordHello(this.#db, told);

@@ -87,11 +87,17 @@ export async function recordHello(
 
 /**
  * The member is away, `since` its last sign of life. Written once per change: a second call answers nothing. Pool and network work that waited for it no
- * longer holds up anybody's operation; it stays waiting for the member.
+ * longer holds up anybody's operation; it stays waiting for the member. `agent`: what has come instead of the one that was there.
  */
 export async function setOffline(
   db: Db,
-  { member, reason, now, since = now }: { member: string; reason: string; since?: string; now: string },
+  {
+    member,
+    reason,
+    now,
+    since = now,
+    agent,
+  }: { member: string; reason: string; since?: string; agent?: { version: string; protocol: number }; now: string },
 ): Promise<Followup> {
   const wasOnline = sql`exists (select 1 from members where name = ${member} and online = 1)`;
   const detachable = await listDetachable(db, member);
@@ -110,7 +116,8 @@ export async function setOffline(
         wasOnline,
       ),
     );
-    plan.write(sql`update members set online = 0, status_reason = ${reason}, status_changed_at = ${since}
+    const version = agent && sql`, agent_version = ${agent.version}, protocol = ${agent.protocol}`;
+    plan.write(sql`update members set online = 0, status_reason = ${reason}, status_changed_at = ${since}${version}
       where name = ${member} and (online = 1 or status_reason = ${BLOCKED_REASON})`);
     detachCommands(plan, member, detachable);
   });

@@ -47,6 +47,14 @@ describe('presence', () => {
     expect((await db.select().from(warnings).get())?.status).toBe('resolved');
   });
 
+  it('of an agent that may not work says which came, from the first moment on', async () => {
+    const db = await openTestDb();
+    await addMember(db, 'm1');
+    const agent = { version: '0.0.1', protocol: 0 };
+    await setOffline(db, { member: 'm1', reason: 'too old', agent, now: T1 });
+    expect(await findMember(db, 'm1')).toMatchObject({ agentVersion: '0.0.1', protocol: 0 });
+  });
+
   it('of one member never holds up making a pool on the others', async () => {
     const db = await openTestDb();
     await addMember(db, 'm1');
