@@ -185,7 +185,12 @@ async function call(
   });
   const answer = await app.fetch(Object.assign(request, { cf }), SIGNING as Env);
   const text = await answer.text();
-  return { status: answer.status, headers: answer.headers, body: text === '' ? null : JSON.parse(text) };
+  const isJson = answer.headers.get('content-type')?.startsWith('text/plain') !== true;
+  return {
+    status: answer.status,
+    headers: answer.headers,
+    body: text === '' ? null : isJson ? JSON.parse(text) : text,
+  };
 }
 
 const unused = () => Promise.reject(new Error('not part of this test'));
