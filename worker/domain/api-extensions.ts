@@ -74,6 +74,7 @@ export const API_EXTENSIONS: readonly string[] = [
   'remote_token_expiry',
   'profiles_all_projects',
   'operations_get_query_all_projects',
+  'oidc',
   'longshore_placement',
   'longshore_agent_upgrade',
   // Ours, beside LXD's.
@@ -82,4 +83,5 @@ export const API_EXTENSIONS: readonly string[] = [
   'longshore_idempotency',
   'longshore_events_since',
   'longshore_tokens',
+  'longshore_users',
 ];

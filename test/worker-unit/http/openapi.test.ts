@@ -21,7 +21,7 @@ describe('the OpenAPI document', () => {
   });
 
   it('announces no extension that would change how clients behave without being there', () => {
-    for (const name of ['storage_and_profile_operations', 'explicit_trust_token', 'oidc']) {
+    for (const name of ['storage_and_profile_operations', 'explicit_trust_token']) {
       expect(API_EXTENSIONS).not.toContain(name);
     }
     expect(new Set(API_EXTENSIONS).size).toBe(API_EXTENSIONS.length);
