@@ -29,6 +29,13 @@ import { webhookRoutes } from './routes/webhooks.ts';
 
 export function createApp(): App {
   const app = createBase(createContext);
+  addRoutes(app);
+  refuseOtherMethods(app);
+  return app;
+}
+
+/** All there are, whatever makes the context of their requests. */
+export function addRoutes(app: App): void {
   serverRoutes(app);
   eventRoutes(app);
   operationRoutes(app);
@@ -53,6 +60,4 @@ export function createApp(): App {
   healthRoutes(app);
   agentRoutes(app);
   recoveryRoutes(app);
-  refuseOtherMethods(app);
-  return app;
 }

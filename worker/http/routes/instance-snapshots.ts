@@ -17,7 +17,7 @@ const REFUSED = [
   { method: 'post', path: 'console', what: 'Consoles' },
   { method: 'get', path: 'console', what: 'Console logs' },
   { method: 'delete', path: 'console', what: 'Console logs' },
-  { method: 'get', path: 'sftp', what: 'SFTP connections' },
+  { method: 'get', path: 'sftp', what: 'SFTP connections', changes: true },
   { method: 'post', path: 'rebuild', what: 'Rebuilding instances' },
   { method: 'put', path: 'metadata', what: 'Image metadata changes' },
   { method: 'patch', path: 'metadata', what: 'Image metadata changes' },
@@ -65,10 +65,10 @@ export function instanceSnapshotRoutes(app: App): void {
       }
     }
 
-    for (const { method, path, what } of REFUSED) {
+    for (const { path, what, ...own } of REFUSED) {
       route(
         app,
-        { ...shared, method, path: `/1.0/${prefix}/:name/${path}` as const, summary: `Refused: ${what}` },
+        { ...shared, ...own, path: `/1.0/${prefix}/:name/${path}` as const, summary: `Refused: ${what}` },
         async ({ ctx, params, project }) => {
           requirePrefix(prefix);
           await getInstance(ctx, project, params.name);
