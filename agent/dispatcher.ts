@@ -31,10 +31,12 @@ export interface DispatcherDeps {
   onFinished?(command: Command, outcome: Outcome): void;
 }
 
-type CommandFrame = { id: string; name: CommandName; params: unknown };
+type CommandFrame = { id: string; name: CommandName; params: unknown; operationId?: string | undefined };
 
 interface Run {
   command: Command;
+  /** For the log; what an earlier process left does not say. */
+  operationId: string | undefined;
   abort: AbortController;
   done: Promise<void>;
   resumed: boolean;
@@ -108,7 +110,7 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
     await Promise.race([Promise.all([opened, ...earlier.map((other) => other.done)]), aborted(run.abort.signal)]);
     await slots.acquire();
     const { command } = run;
-    const fields = { commandId: command.id, command: command.name };
+    const fields = fieldsOf(run);
     try {
       if (stopped) return;
       if (run.local !== null) return await run.local(contextOf(run));
@@ -135,12 +137,13 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
     }
   };
 
-  const begin = (command: Command, resumed: boolean, local: Run['local'] = null) => {
+  const begin = (command: Command, { resumed = false, local = null, operationId }: Partial<Run> = {}) => {
     const earlier = [...runs.values()].filter((other) => mustWait(other.command, command));
     for (const other of earlier) {
       if (supersedes(command, other.command)) other.abort.abort(cancelled('Superseded by a forced request'));
     }
-    const run: Run = { command, abort: new AbortController(), done: Promise.resolve(), resumed, local };
+    const abort = new AbortController();
+    const run: Run = { command, operationId, abort, done: Promise.resolve(), resumed, local };
     runs.set(command.id, run);
     run.done = perform(run, earlier);
     return run.done;
@@ -165,7 +168,7 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
       const known = journal.accept(command);
       deps.send({ type: 'ack', id: command.id });
       if (known.state === 'finished') sendResult(known.finished);
-      else if (known.state === 'new' && !stopped) void begin(command, false);
+      else if (known.state === 'new' && !stopped) void begin(command, { operationId: frame.operationId });
     },
     cancel: (id) => runs.get(id)?.abort.abort(cancelled()),
     acknowledge: (id) => {
@@ -173,11 +176,11 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
       journal.acknowledge(id);
     },
     start: () => {
-      for (const command of journal.listUnfinished()) if (!runs.has(command.id)) void begin(command, true);
+      for (const command of journal.listUnfinished()) if (!runs.has(command.id)) void begin(command, { resumed: true });
       isOpen = true;
       open();
     },
-    runLocal: (command, work) => begin(command, false, work),
+    runLocal: (command, work) => begin(command, { local: work }),
     resend: () => {
       for (const finished of journal.listUnacknowledged()) sendResult(finished);
     },
@@ -195,6 +198,8 @@ export function createDispatcher(deps: DispatcherDeps): Dispatcher {
     },
   };
 }
+
+const fieldsOf = ({ command, operationId }: Run) => ({ commandId: command.id, command: command.name, operationId });
 
 function readCommand(frame: CommandFrame): Command | null {
   try {
@@ -215,6 +220,6 @@ function explain(log: Log, run: Run, error: unknown): WireError {
   if (signal.aborted && !(error instanceof AppError)) return toWireError(signal.reason);
   if (error instanceof AppError) return toWireError(error);
   if (error instanceof ExecError) return { code: 'failed', message: error.message.slice(0, 8192) };
-  log.error('command.crashed', { commandId: run.command.id, command: run.command.name, err: error });
+  log.error('command.crashed', { ...fieldsOf(run), err: error });
   return toWireError(error);
 }

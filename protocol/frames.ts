@@ -111,7 +111,14 @@ export const ControlFrame = z.discriminatedUnion('type', [
     /** The member was removed, for good. `cleanUp`: what the agent made for the cluster may go, as nothing was in it. */
     removed: z.object({ cleanUp: z.boolean() }).optional(),
   }),
-  z.object({ type: z.literal('command'), id: Id, name: CommandNameSchema, params: z.unknown() }),
+  z.object({
+    type: z.literal('command'),
+    id: Id,
+    name: CommandNameSchema,
+    params: z.unknown(),
+    /** That it is part of, for the agent's log. */
+    operationId: Id.optional(),
+  }),
   z.object({ type: z.literal('cancel'), id: Id }),
   /** The result has been applied; the agent may forget it. */
   z.object({ type: z.literal('result-ack'), id: Id }),

@@ -1,11 +1,13 @@
 /** Plain HTTPS requests with the admin's client certificate, for what the stock client would not send. */
 import { readFileSync } from 'node:fs';
+import type { IncomingHttpHeaders } from 'node:http';
 import { request } from 'node:https';
 import { join } from 'node:path';
 import { cluster } from './support.ts';
 
 export interface ApiAnswer {
   status: number;
+  headers: IncomingHttpHeaders;
   body: { type?: string; error_code?: number; error?: string; operation?: string; metadata?: unknown };
 }
 
@@ -46,7 +48,8 @@ export async function api({ method, path, body, headers, anonymous }: ApiRequest
         response.on('end', () => {
           const text = Buffer.concat(chunks).toString();
           try {
-            resolve({ status: response.statusCode ?? 0, body: JSON.parse(text) as ApiAnswer['body'] });
+            const { headers, statusCode: status = 0 } = response;
+            resolve({ status, headers, body: JSON.parse(text) as ApiAnswer['body'] });
           } catch {
             reject(new Error(`${method} ${path} answered ${response.statusCode} with no JSON: ${text.slice(0, 200)}`));
           }

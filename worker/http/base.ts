@@ -30,9 +30,10 @@ export function createBase(createContext: ContextFactory): App {
       await tellHowToLogIn(ctx, c.req.raw, c.res.headers);
     }
     // An upgrade's answer belongs to the runtime: its headers are not ours to change.
-    if (c.res.status !== 101 && !c.res.headers.has('x-content-type-options')) {
-      c.header('x-content-type-options', 'nosniff');
-    }
+    if (c.res.status === 101) return;
+    if (!c.res.headers.has('x-content-type-options')) c.header('x-content-type-options', 'nosniff');
+    // What a person tells of a request that went wrong is found in the log by it.
+    c.header('x-request-id', requestId);
   });
   app.onError((error, c) => errorResponse(error, c.get('ctx').log, c.get('requestId')));
   app.notFound(() => failure(new AppError('not_found', 'not found')));

@@ -95,6 +95,7 @@ export class Cluster extends DurableObject<Env> {
     for (const { type, metadata } of events) {
       const { id, status_code } = metadata;
       if (type !== 'operation' || typeof id !== 'string' || !isFinal(Number(status_code))) continue;
+      if (!this.#finished.has(id)) this.#log.info('operation.ended', { operationId: id, status: Number(status_code) });
       this.#remember(id);
       for (const wake of this.#waiters.get(id) ?? []) wake();
     }
@@ -105,11 +106,11 @@ export class Cluster extends DurableObject<Env> {
     this.#names.note(news);
   }
 
-  /** Shows a running command's progress lines in an event of its operation. Nothing is written. */
-  async progress(commandId: string, metadata: Record<string, string>): Promise<void> {
+  /** Shows a running command's progress lines in an event of its operation, if it is this member's. Nothing is written. */
+  async progress(member: string, commandId: string, metadata: Record<string, string>): Promise<void> {
     if (this.#listeners().length === 0) return;
     try {
-      const row = await findOperationOfCommand(this.#db, commandId);
+      const row = await findOperationOfCommand(this.#db, { commandId, member });
       if (row === undefined || isFinal(row.status)) return;
       const updatedAt = new Date().toISOString();
       this.#broadcast([operationEvent({ ...row, updatedAt, metadata: { ...row.metadata, ...metadata } })]);

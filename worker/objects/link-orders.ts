@@ -48,7 +48,7 @@ export function createOrders({ db, log, sockets, follow, noteTime }: OrdersDeps)
         }
         if (fate !== 'send') continue;
         kept.set(command.id, { member, order });
-        sockets.send(socket, { type: 'command', ...command });
+        sockets.send(socket, { type: 'command', ...command, ...(operationId === null ? {} : { operationId }) });
         log.info('command.sent', { member, command: command.name, commandId: command.id, operationId });
       }
     },
