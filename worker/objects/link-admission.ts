@@ -71,7 +71,7 @@ const RECOVERY_RETRY_MS = 2_000;
  * to come again soon. Null: there is a cluster, and it is none of it.
  */
 async function askRecovery(db: Db, hello: Hello, nonce: string, now: string): Promise<Refusal | null> {
-  const { isOpen, hasMembers } = await readRecoveryWindow(db, now);
+  const { isOpen, isUnused } = await readRecoveryWindow(db, now);
   const { member: name, publicKey, resources, signature } = hello;
   const isProved =
     publicKey !== undefined && (await verifyEd25519(publicKey, signature, helloPayload({ ...hello, nonce })));
@@ -80,7 +80,7 @@ async function askRecovery(db: Db, hello: Hello, nonce: string, now: string): Pr
     const error = conflict(`"${name}" waits to be taken into the recovered cluster`);
     return { error: toWireError(error), retry: true, retryMs: RECOVERY_RETRY_MS };
   }
-  if (hasMembers) return null;
+  if (!isUnused) return null;
   const error = forbidden('This control plane has no members: recover the cluster, or join this host with a new token');
   return { error: toWireError(error), retry: true };
 }

@@ -21,15 +21,16 @@ export const openRecovery = (db: Db, until: string): Promise<unknown> =>
 
 export const closeRecovery = (db: Db): Promise<unknown> => runBatch(db, [deleteServerConfig(db, WINDOW_KEY)]);
 
-/** Whether hosts may ask now, and whether there is any member at all. */
-export async function readRecoveryWindow(db: Db, now: string): Promise<{ isOpen: boolean; hasMembers: boolean }> {
-  const [until, [first]] = await guardDb(() =>
+/** Whether hosts may ask now, and whether there has never been a member. */
+export async function readRecoveryWindow(db: Db, now: string): Promise<{ isOpen: boolean; isUnused: boolean }> {
+  const [until, members, formers] = await guardDb(() =>
     Promise.all([
       findServerConfig(db, WINDOW_KEY),
       db.select({ name: schema.members.name }).from(schema.members).limit(1),
+      db.select({ name: schema.formerMembers.name }).from(schema.formerMembers).limit(1),
     ]),
   );
-  return { isOpen: until !== undefined && until > now, hasMembers: first !== undefined };
+  return { isOpen: until !== undefined && until > now, isUnused: members.length + formers.length === 0 };
 }
 
 /** A host that holds this key says that it was `name`. Nothing when name or key is a member's. */

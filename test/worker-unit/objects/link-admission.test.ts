@@ -7,6 +7,7 @@ import { admit } from '#worker/objects/link-admission.ts';
 import type { Db } from '#worker/state/db.ts';
 import { removeMember } from '#worker/state/member-remove.ts';
 import { renameMember } from '#worker/state/member-rename.ts';
+import { admitRecovering, listRecoveries, openRecovery } from '#worker/state/recovery.ts';
 import { formerMembers, warnings } from '#worker/state/schema.ts';
 import { addMember, openTestDb, RESOURCES, T0, T1 } from '../state/helpers.ts';
 
@@ -111,5 +112,52 @@ describe('admit', () => {
     await remove(db, 'm1', true);
     await addMember(db, 'm1', { publicKey: keys.publicKey, createdAt: T1 });
     expect(await come(db, 'm1', keys)).toMatchObject({ ok: true });
+  });
+});
+
+describe('a host that nobody knows', () => {
+  const comer = (name: string, keys: Keys): Hello => ({ ...hello(name, keys), publicKey: keys.publicKey });
+  const ask = (db: Db, said: Hello) => admit(db, said, { member: said.member, nonce });
+  const soon = '2999-01-01T00:00:00.000Z';
+
+  it('comes again soon while there is no member at all, and seldom to a cluster', async () => {
+    const empty = await openTestDb();
+    expect(await ask(empty, comer('m1', newKeys()))).toMatchObject({ ok: false, refusal: { retry: true } });
+    expect(await listRecoveries(empty)).toEqual([]);
+    const { db } = await openCluster();
+    expect(await ask(db, comer('m2', newKeys()))).toMatchObject({ ok: false, refusal: { retry: false } });
+  });
+
+  it('is noted while the cluster is being recovered, when it holds the key that it shows', async () => {
+    const db = await openTestDb();
+    await openRecovery(db, soon);
+    const keys = newKeys();
+    expect(await ask(db, comer('m1', keys))).toMatchObject({ ok: false, refusal: { retry: true, retryMs: 2_000 } });
+    await ask(db, comer('m1', keys));
+    await ask(db, { ...comer('m2', newKeys()), publicKey: keys.publicKey });
+    await ask(db, hello('m3', newKeys()));
+    expect(await listRecoveries(db)).toMatchObject([{ name: 'm1', publicKey: keys.publicKey, state: 'found' }]);
+  });
+
+  it('is not noted under the name or the key of a member, nor after its time', async () => {
+    const { db, keys } = await openCluster();
+    await openRecovery(db, soon);
+    await ask(db, comer('m1', newKeys()));
+    await ask(db, comer('m9', keys));
+    await openRecovery(db, T0);
+    await ask(db, comer('m2', newKeys()));
+    expect(await listRecoveries(db)).toEqual([]);
+  });
+
+  it('is a member by its key once it was admitted', async () => {
+    const db = await openTestDb();
+    await openRecovery(db, soon);
+    const [keys, other] = [newKeys(), newKeys()];
+    await ask(db, comer('m1', keys));
+    await ask(db, comer('m1', other));
+    const [row] = (await listRecoveries(db)).filter(({ publicKey }) => publicKey === keys.publicKey);
+    await admitRecovering(db, row === undefined ? [] : [row], T1);
+    expect(await ask(db, comer('m1', keys))).toMatchObject({ ok: true, publicKey: keys.publicKey });
+    expect(await ask(db, comer('m1', other))).toMatchObject({ ok: false });
   });
 });
