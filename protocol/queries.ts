@@ -65,6 +65,8 @@ export const QUERIES = {
   },
   /** Sends all that the host has by `PUT /agent/recovery`; the answer says that it was taken there. */
   'host.inventory': { params: z.object({}), result: z.object({}) },
+  /** The answer says that the stream is connected: SFTP goes over it, from the client to the host and back. */
+  'sftp.open': { params: InstanceRef.extend({ streamId: z.string() }), result: z.object({}) },
 } as const satisfies Record<string, { params: z.ZodType; result: z.ZodType }>;
 
 export type QueryName = keyof typeof QUERIES;

@@ -36,6 +36,8 @@ const FIRST_QUERIES: readonly QueryName[] = [
 
 /** The version that brought what is not listed above. */
 const SECOND = 2;
+/** And the one that brought SFTP. */
+const SFTP_PROTOCOL = 3;
 
 /** The oldest protocol that has this command. */
 export const protocolOfCommand = (name: CommandName): number => (FIRST_COMMANDS.includes(name) ? 1 : SECOND);
@@ -51,6 +53,7 @@ export function protocolOfOrder(command: Pick<Command, 'name' | 'params'>): numb
 /** The oldest protocol that has this query. */
 export function protocolOfQuery(name: QueryName): number {
   if (name === 'host.inventory') return BACKUP_PROTOCOL;
+  if (name === 'sftp.open') return SFTP_PROTOCOL;
   return FIRST_QUERIES.includes(name) ? 1 : SECOND;
 }
 

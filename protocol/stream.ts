@@ -5,6 +5,8 @@
  * payload (at most `CHUNK_BYTES`). Control travels as JSON text. Websocket `send()` knows no back-pressure in a Durable
  * Object, so each channel has a window: a sender may have `WINDOW_BYTES` unconfirmed, and gets room again by `credit`.
  *
+ * SFTP: the same, with one channel, `CHANNEL_INPUT`, both ways. The bytes are the protocol's own; chunks say nothing of packets.
+ *
  * A file: plain HTTP below `/agent/stream/<id>`, whose bodies have back-pressure of their own and pass through the runtime
  * without being looked at. For a `get` the agent sends the content by `PUT …/content`, in parts of at most `PART_BYTES`, the
  * first with the `FileHead` in `FILE_HEAD_HEADER`. For a `put` it takes the content by `GET …/content`; a body that ends

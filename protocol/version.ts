@@ -6,6 +6,7 @@
  *   (`since.ts`): moving instances, custom volumes, upgrading the agent.
  * 3 (2026-11-21) samples for metrics are asked for and told (frame `metrics`, both ways). Hosts keep
  *   a copy of what they need of the database (frame `changed`), and give it back (query `host.inventory`).
+ *   Files of instances by SFTP (query `sftp.open`).
  */
 export const PROTOCOL_VERSION = 3;
 

@@ -15,6 +15,7 @@ import { describeClient } from './client-certificate.ts';
 import { gatherInto } from './gather.ts';
 import { passingHeaders, renderHead } from './headers.ts';
 import type { Endpoint } from './port.ts';
+import { carryRaw, RAW_PROTOCOL } from './raw-upgrade.ts';
 import { connectUpstream } from './upstream-socket.ts';
 
 export interface FrontOptions {
@@ -92,7 +93,14 @@ function createServer(options: FrontOptions, upstream: Upstream): https.Server {
     noDelay: true,
   });
   server.on('request', (request, response) => forward(upstream, request, response, true));
-  server.on('upgrade', (request, socket, head) => forwardUpgrade(upstream, request, socket, head));
+  server.on('upgrade', (request, socket, head) => {
+    if (request.headers.upgrade?.toLowerCase() !== RAW_PROTOCOL) return forwardUpgrade(upstream, request, socket, head);
+    const headers = [
+      ...passingHeaders(request.rawHeaders, upstream.blobHeader),
+      ...[upstream.blobHeader, blobOf(upstream, request.socket)],
+    ];
+    carryRaw({ path: request.url ?? '/', headers, connect: () => connectUpstream(options.upstream) }, socket, head);
+  });
   return server;
 }
 

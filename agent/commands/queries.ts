@@ -1,9 +1,12 @@
 /** Query name → answer. A query without an answer does not compile. */
 
+import type { InstanceRef } from '#protocol/commands.ts';
 import { badRequest } from '#protocol/errors.ts';
 import { hostVolumeName } from '#protocol/names.ts';
 import { QUERIES, type QueryName, type QueryParams, type QueryResult } from '#protocol/queries.ts';
+import type { InstanceRoot } from '../drivers/instance/driver.ts';
 import { type Carry, openTransfer } from '../streams/files.ts';
+import { serveSftp } from '../streams/sftp/session.ts';
 import type { Host } from './host.ts';
 import { getRecord, refOf, statusOf, volumeName } from './instances.ts';
 
@@ -29,6 +32,7 @@ const ANSWERS: { [N in QueryName]: Answer<N> } = {
   'network.state': (host, { network }) => host.networks.state(network),
   'network.leases': async (host, { network }) => ({ leases: await host.networks.leases(network) }),
   'file.open': openFile,
+  'sftp.open': openSftp,
   'host.inventory': async (host) => {
     await host.tellInventory();
     return {};
@@ -47,15 +51,28 @@ function answer<N extends QueryName>(host: Host, name: N, params: unknown): Prom
   return ANSWERS[name](host, parsed.data as QueryParams<N>);
 }
 
-/** The answer says that the file is open, or that all is done; the content goes over the stream meanwhile. */
-async function openFile(host: Host, params: QueryParams<'file.open'>): Promise<QueryResult<'file.open'>> {
-  const ref = refOf(params);
+async function openRoot(host: Host, ref: InstanceRef): Promise<InstanceRoot> {
   const record = getRecord(host, ref);
   const storage = await host.pools.open(record.pool);
   const stopped = (await statusOf(host, ref)) === 'Stopped';
   // Mounted until its next stop: a second transfer at the same time must not lose it.
   const volumePath = stopped ? await storage.mountInstanceVolume(volumeName(ref)) : '';
-  const root = await host.instances.openRoot(ref, volumePath);
+  return host.instances.openRoot(ref, volumePath);
+}
+
+/** The answer says that the stream is connected; requests and answers go over it until the client leaves. */
+async function openSftp(host: Host, params: QueryParams<'sftp.open'>): Promise<QueryResult<'sftp.open'>> {
+  const ref = refOf(params);
+  getRecord(host, ref);
+  const stream = await host.openStream(params.streamId);
+  const deps = { log: host.log, openRoot: () => openRoot(host, ref) };
+  void serveSftp(deps, stream).catch((err) => host.log.info('sftp.ended', { err }));
+  return {};
+}
+
+/** The answer says that the file is open, or that all is done; the content goes over the stream meanwhile. */
+async function openFile(host: Host, params: QueryParams<'file.open'>): Promise<QueryResult<'file.open'>> {
+  const root = await openRoot(host, refOf(params));
   let carry: Carry | null = null;
   try {
     carry = openTransfer(root, params, params.streamId === null ? null : host.openContent(params.streamId));

@@ -68,9 +68,10 @@ export interface ToldState {
 export interface StreamOpening {
   id: string;
   member: string;
-  kind: 'exec' | 'file';
-  /** exec: fd name ('0', '1', '2', 'control') → SHA-256 hex of its secret. */
+  kind: 'exec' | 'file' | 'sftp';
+  /** exec, sftp: fd name ('0', '1', '2', 'control') → SHA-256 hex of its secret. */
   fds: Record<string, string>;
+  /** What comes from the member goes to the client's socket 0. */
   interactive: boolean;
 }
 
@@ -81,8 +82,8 @@ export interface Objects {
     /** The instance's row is written, or will never be. */
     settle(instanceId: string): Promise<void>;
     publish(events: ClusterEvent[]): Promise<void>;
-    /** Progress lines of a running command: shown in its operation's events, not written. */
-    progress(commandId: string, metadata: Record<string, string>): Promise<void>;
+    /** Progress lines of a running command of this member: shown in its operation's events, not written. */
+    progress(member: string, commandId: string, metadata: Record<string, string>): Promise<void>;
     /** Resolves when an event with a final status of this operation passes, or after `timeoutMs`. Look again afterwards. */
     waitOperation(id: string, timeoutMs: number): Promise<void>;
     /** The events websocket: the upgrade request with what the caller may see. */

@@ -1,6 +1,6 @@
 /**
- * Stream: joins the agent's socket of one exec with its client's sockets, the two sides of a file transfer (`Transfer`), or
- * the two members between which an instance moves (`Relay`).
+ * Stream: joins the agent's socket of one exec or SFTP session with its client's sockets, the two sides of a file transfer
+ * (`Transfer`), or the two members between which an instance moves (`Relay`).
  *
  * Invariants. Nothing here is durable: when the object goes, the sockets go, the agent kills what it ran and the command's
  * result ends the operation. Bytes towards the agent are bounded by a credit window. What an evicted object must still know
@@ -90,7 +90,7 @@ export class Stream extends DurableObject<Env> {
     if (opening === null) return this.#serveMove(request);
     if (this.#failure !== null) throw notFound('Stream');
     if (request.headers.get('x-longshore-member') !== opening.member) throw forbidden();
-    if (opening.kind === 'exec') return this.#connectAgent(request);
+    if (opening.kind !== 'file') return this.#connectAgent(request);
     this.#begin();
     return this.#transfer.serveAgent(request);
   }
@@ -98,7 +98,8 @@ export class Stream extends DurableObject<Env> {
   /** A move needs no opening: its commands say who may take part, also when this object has just been made again. */
   async #serveMove(request: Request): Promise<Response> {
     const member = request.headers.get('x-longshore-member') ?? '';
-    const streamId = decodeURIComponent(new URL(request.url).pathname.split('/')[3] ?? '');
+    // Ids are UUIDs: nothing to decode.
+    const streamId = new URL(request.url).pathname.split('/')[3] ?? '';
     const find = () => findMoveSide(openDb(this.env), member, streamId);
     const side = await find();
     if (side === null) throw notFound('Stream');
@@ -132,11 +133,11 @@ export class Stream extends DurableObject<Env> {
     return new Response(null, { status: 101, webSocket: client });
   }
 
-  /** exec starts when the agent and every client socket that the start needs are there (lxd-api 7.2). */
+  /** Starts when the agent and every client socket that the start needs are there (lxd-api 7.2). */
   #startWhenReady(): void {
     const opening = this.#opening;
-    if (this.#started || opening?.kind !== 'exec') return;
-    const needed = opening.interactive ? ['0', 'control'] : ['0', '1', '2'];
+    if (this.#started || opening === null || opening.kind === 'file') return;
+    const needed = opening.kind === 'sftp' ? ['0'] : opening.interactive ? ['0', 'control'] : ['0', '1', '2'];
     if (this.#agent() === undefined || !needed.every((fd) => this.#used.has(fd))) return;
     this.#begin();
     this.#tell({ type: 'start' });

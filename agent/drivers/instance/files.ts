@@ -64,7 +64,7 @@ const REASONS: Record<string, string> = {
 };
 
 /** The error to throw for a failed system call on `path`. */
-function explain(error: unknown, path: string): unknown {
+export function explain(error: unknown, path: string): unknown {
   if (error instanceof AppError) return error;
   const code = codeOf(error);
   if (code === 'ENOENT' || code === 'ENOTDIR') return new AppError('not_found', 'Not Found', { cause: error });
@@ -76,7 +76,8 @@ function explain(error: unknown, path: string): unknown {
   return reason === undefined ? error : failed(`${reason}: "${path}"`, error);
 }
 
-function guarded<T>(path: string, act: () => T): T {
+/** Runs `act`, and throws what `explain` makes of its failure. */
+export function guarded<T>(path: string, act: () => T): T {
   try {
     return act();
   } catch (error) {
@@ -84,7 +85,8 @@ function guarded<T>(path: string, act: () => T): T {
   }
 }
 
-function withFd<T>(fd: number, use: (fd: number) => T): T {
+/** Closes `fd` after its use, whichever way that ends. */
+export function withFd<T>(fd: number, use: (fd: number) => T): T {
   try {
     return use(fd);
   } finally {
@@ -93,7 +95,7 @@ function withFd<T>(fd: number, use: (fd: number) => T): T {
 }
 
 /** The last component's name with an open parent; `at` is a path that the kernel takes without following the name. */
-function inParent<T>(root: InstanceRoot, path: string, act: (at: string) => T): T {
+export function inParent<T>(root: InstanceRoot, path: string, act: (at: string) => T): T {
   const clean = `/${path}`.replace(/\/+$/, '');
   const slash = clean.lastIndexOf('/');
   const name = clean.slice(slash + 1);

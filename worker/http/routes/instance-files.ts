@@ -1,8 +1,9 @@
-/** `/1.0/instances/<name>/files` (lxd-api 7.4): file attributes travel in headers, of both families. */
+/** `/1.0/instances/<name>/files` (lxd-api 7.4): file attributes travel in headers, of both families; and `…/sftp` (7.5). */
 import { z } from 'zod';
 import { disposition, fileHeaders, readPut } from '#protocol/api/instance-file.ts';
 import type { FileHead } from '#protocol/stream.ts';
 import { deleteFile, openFile, putFile, readEntries } from '#worker/services/instance-files.ts';
+import { openSftp } from '#worker/services/instance-sftp.ts';
 import { sync } from '../envelope.ts';
 import { type App, route } from '../route.ts';
 import { INSTANCE_PREFIXES, requirePrefix } from './instance-prefix.ts';
@@ -65,6 +66,23 @@ export function instanceFileRoutes(app: App): void {
         requirePrefix(prefix);
         await deleteFile(ctx, { project, name: params.name, path: query.path ?? '' });
         return sync();
+      },
+    );
+
+    route(
+      app,
+      {
+        ...shared,
+        method: 'get',
+        path: `/1.0/${prefix}/:name/sftp` as const,
+        changes: true,
+        summary: 'Files by SFTP; a front makes a websocket of the raw connection that clients ask for',
+        query: z.object({}),
+        answer: 'websocket',
+      },
+      async ({ ctx, params, project, request }) => {
+        requirePrefix(prefix);
+        return openSftp(ctx, project, params.name, request);
       },
     );
   }
