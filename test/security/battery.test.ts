@@ -144,7 +144,14 @@ describe('without rights', () => {
     const requests = routes.flatMap((route) => {
       const sent = proper(route);
       const mark = sent.path.includes('?') ? '&' : '?';
-      return ['', 'project=default', 'project=default&project=blog', 'project=Default', 'project=%00'].map((query) => ({
+      return [
+        '',
+        'all-projects=true',
+        'project=default',
+        'project=default&project=blog',
+        'project=Default',
+        'project=%00',
+      ].map((query) => ({
         ...sent,
         path: query === '' ? sent.path : `${sent.path}${mark}${query}`,
       }));

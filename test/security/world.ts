@@ -10,6 +10,11 @@ export const FINGERPRINT = 'ab'.repeat(32);
 export const OPERATION = '4af03db9-f0b4-40a1-9c1b-30452c890901';
 const TRIGGER = 'trg_0123456789abcdef';
 
+/** A project of its own in every respect. */
+const FEATURES = {
+  ...{ 'features.images': 'true', 'features.profiles': 'true', 'features.storage.volumes': 'true' },
+};
+
 const TEMPLATE = {
   ...{ name: 'x', description: '', alias: 'guarded', fingerprint: '', profiles: null, config: {}, devices: {} },
   ...{ ephemeral: false, target: '' },
@@ -17,16 +22,16 @@ const TEMPLATE = {
 
 export async function fill(db: Db): Promise<void> {
   const secret = { 'user.secret': SECRET };
-  await addMember(db, 'm1', { online: false, config: secret });
+  await addMember(db, 'm1', { online: false });
   await addMember(db, 'm2', { online: false });
   await addPool(db, 'local', { m1: 'Created', m2: 'Created' });
-  await db.insert(schema.projects).values({ name: 'blog', config: {} });
+  await db.insert(schema.projects).values({ name: 'blog', config: FEATURES });
   await db.insert(schema.networks).values({ name: 'lxdbr0', type: 'bridge', config: {}, status: 'Created' });
   await db.insert(schema.networkMembers).values([
     { network: 'lxdbr0', member: 'm1', config: {}, status: 'Created' },
     { network: 'lxdbr0', member: 'm2', config: {}, status: 'Created' },
   ]);
-  await db.insert(schema.clusterGroups).values({ name: NAME, description: SECRET });
+  await db.insert(schema.clusterGroups).values({ name: NAME });
   await addInstance(db, NAME, { config: secret, description: SECRET });
   await addInstance(db, 'other', { member: 'm2', config: secret });
   await db

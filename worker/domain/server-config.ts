@@ -38,6 +38,7 @@ const CLUSTER_KEYS = new Map<string, Check>([
   ['core.https_allowed_methods', any],
   ['core.https_allowed_origin', any],
   ['core.https_trusted_proxy', any],
+  ['core.local_access', bool],
   ['core.metrics_authentication', bool],
   ['core.proxy_http', any],
   ['core.proxy_https', any],

@@ -11,6 +11,7 @@ import { bearerToken, keyId, verifySession } from '#worker/lib/session.ts';
 import { certificateDates, pemToDer } from '#worker/lib/x509.ts';
 import { recognizeAccessToken } from '#worker/services/access-tokens.ts';
 import type { Context, Principal } from '#worker/services/context.ts';
+import { isLocalAccessOpen } from '#worker/services/server-config.ts';
 import { countFailure } from '#worker/services/trust-attempts.ts';
 import { findCertificate } from '#worker/state/certificates.ts';
 import { findNameOfKey, readFormerNames } from '#worker/state/former-members.ts';
@@ -171,8 +172,9 @@ async function loggedIn(env: Env, ctx: Context, { token, address }: Bearer): Pro
 
 async function localUser(request: Request, env: Env, ctx: Context, token: string): Promise<Caller | null> {
   const session = await verifySession(env, token);
-  const member = session === null ? null : await memberOfSession(ctx, session);
-  if (member === null) return null;
+  if (session === null) return null;
+  const [member, open] = await Promise.all([memberOfSession(ctx, session), isLocalAccessOpen(ctx)]);
+  if (member === null || !open) return null;
   const claimed = request.headers.get('x-longshore-local-user') ?? 'root';
   const username = /^[\w.@$-]{1,64}$/.test(claimed) ? claimed : 'unknown';
   const principal: Principal = { protocol: 'unix', username, address: '@', projects: null, member };
@@ -180,7 +182,10 @@ async function localUser(request: Request, env: Env, ctx: Context, token: string
 }
 
 /** The member whose key the session is bound to, under its present name; the session's may be another host's by now. */
-async function memberOfSession(ctx: Context, session: { member: string; keyId: string }): Promise<string | null> {
+export async function memberOfSession(
+  ctx: Context,
+  session: { member: string; keyId: string },
+): Promise<string | null> {
   const row = await findMember(ctx.db, session.member);
   if (row !== undefined && (await keyId(row.publicKey)) === session.keyId) return row.name;
   // Renamed a moment ago: its agent is about to get a session for the new name.

@@ -1,6 +1,7 @@
 /** Request bodies: JSON whatever the Content-Type says (lxd-api 1.1), and never more of it than a config needs. */
 import type { z } from 'zod';
 import { AppError, badRequest } from '#protocol/errors.ts';
+import { parseWellFormed } from '#worker/lib/json.ts';
 import { schemaError } from './errors.ts';
 
 /** Cloud-init and certificates fit many times over. */
@@ -11,7 +12,7 @@ export async function readJson(request: Request): Promise<unknown> {
   const text = (await readText(request)).trim();
   if (text === '' || text === 'null' || text === '""') return {};
   try {
-    return JSON.parse(text);
+    return parseWellFormed(text);
   } catch (cause) {
     throw badRequest('Invalid JSON in the request body', cause);
   }

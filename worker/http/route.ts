@@ -53,6 +53,8 @@ export interface RouteSpec<P extends string, Q extends z.ZodObject, B extends z.
   access: 'public' | 'secret' | 'trusted' | 'admin' | 'metrics';
   /** `server`: not part of a project, so `?project=` has no meaning and the handler filters by `principal.projects`. */
   scope?: 'project' | 'server';
+  /** The handler goes by `projects`: of all projects, a caller who may not use all gets its own. Elsewhere it must name one. */
+  lists?: true;
 }
 
 export interface RouteInput<P extends string, Q extends z.ZodObject, B extends z.ZodType> {
@@ -154,7 +156,7 @@ const LOOKING = new Set(['get', 'head']);
 /** The project of a request must be the caller's and exist; one unknown to a restricted caller is forbidden, not missing. */
 async function checkAccess(
   ctx: Authorized,
-  { access, scope: of, method }: Pick<RouteSpec<string, z.ZodObject, z.ZodType>, 'access' | 'scope' | 'method'>,
+  { access, scope: of, method, lists }: Pick<RouteSpec<string, z.ZodObject, z.ZodType>, 'access' | 'scope' | 'method' | 'lists'>,
   caller: Caller,
   scope: Scope,
 ): Promise<void> {
@@ -165,7 +167,7 @@ async function checkAccess(
   const { projects } = ctx.principal;
   if (access === 'admin' && projects !== null) throw forbidden();
   if (of === 'server') return;
-  if (projects !== null && !scope.all && !projects.includes(scope.project)) throw forbidden();
+  if (projects !== null && !(scope.all && lists) && !projects.includes(scope.project)) throw forbidden();
   if (scope.project !== 'default' && (await findProject(ctx.db, scope.project)) === undefined) {
     throw notFound('Project');
   }

@@ -50,7 +50,8 @@ export function createObjects(env: Env, vars: Pick<Vars, 'linkShards'>): Objects
       },
       settle: (instanceId) => reach('cluster', () => cluster().settle(instanceId)),
       publish: (events) => reach('cluster', () => cluster().publish(events)),
-      progress: (commandId, metadata) => reach('cluster', () => cluster().progress(commandId, metadata)),
+      progress: (member, commandId, metadata) =>
+        reach('cluster', () => cluster().progress(member, commandId, metadata)),
       waitOperation: (id, timeoutMs) => reach('cluster', () => cluster().waitOperation(id, timeoutMs)),
       connectEvents: (request, filter) =>
         reach('cluster', () => cluster().fetch(withHeader(request, FILTER_HEADER, JSON.stringify(filter)))),

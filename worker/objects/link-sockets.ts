@@ -6,6 +6,7 @@ import type { WireError } from '#protocol/errors.ts';
 import { AgentFrame, type ControlFrame, FRAME_LIMIT_BYTES } from '#protocol/frames.ts';
 import type { HostLoad } from '#protocol/inventory.ts';
 import { PROTOCOL_VERSION } from '#protocol/version.ts';
+import { parseWellFormed } from '#worker/lib/json.ts';
 import type { Logger } from '#worker/lib/log.ts';
 import type { SocketView } from './presence.ts';
 import { quietly } from './quietly.ts';
@@ -164,7 +165,7 @@ export function parseFrame(message: string | ArrayBuffer): { frame: AgentFrame }
   if (typeof message !== 'string') return { error: { code: 'bad_request', message: 'Frames are text' } };
   if (message.length > FRAME_LIMIT_BYTES) return { error: { code: 'too_large', message: 'The frame is too large' } };
   try {
-    const parsed = AgentFrame.safeParse(JSON.parse(message));
+    const parsed = AgentFrame.safeParse(parseWellFormed(message));
     if (parsed.success) return { frame: parsed.data };
     const issue = parsed.error.issues[0];
     return { error: { code: 'bad_request', message: `Bad frame: ${issue?.path.join('.')}: ${issue?.message}` } };

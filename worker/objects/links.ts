@@ -307,7 +307,7 @@ export class Links extends DurableObject<Env> {
       case 'ack':
         return;
       case 'progress':
-        await this.#objects.cluster.progress(frame.id, frame.metadata);
+        await this.#objects.cluster.progress(member, frame.id, frame.metadata);
         return;
       case 'error':
         this.#log.warn('link.peer.error', { member, reason: frame.error.message });

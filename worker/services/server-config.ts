@@ -28,6 +28,10 @@ export async function getServerConfig(ctx: Context, scope: string): Promise<Conf
 export const areMetricsOpen = async (ctx: Context): Promise<boolean> =>
   parseBool((await findServerConfig(ctx.db, 'core.metrics_authentication')) ?? 'true') === false;
 
+/** Whether a member's agent may speak for the users of its host's local socket: `core.local_access`, unless it is false. */
+export const isLocalAccessOpen = async (ctx: Context): Promise<boolean> =>
+  parseBool((await findServerConfig(ctx.db, 'core.local_access')) ?? 'true') !== false;
+
 const computed = (ctx: Context): Config => {
   const [address] = ctx.vars.publicAddresses;
   return address === undefined ? {} : { 'cluster.https_address': address, 'core.https_address': address };

@@ -7,6 +7,7 @@
 import { AppError, forbidden, notFound } from '#protocol/errors.ts';
 import { type Delivery, matchesAll, readParameters } from '#worker/domain/trigger-payload.ts';
 import { fillName, nameParameters } from '#worker/domain/trigger-template.ts';
+import { parseWellFormed } from '#worker/lib/json.ts';
 import { endLaunch } from '#worker/state/trigger-launches.ts';
 import { findTriggerById, type TriggerRow } from '#worker/state/triggers.ts';
 import { endOverdue } from './trigger-ending.ts';
@@ -95,7 +96,7 @@ async function verifyWithin(
 
 function parsePayload(body: Uint8Array): object | undefined {
   try {
-    const value: unknown = JSON.parse(decodeUtf8(body) ?? '');
+    const value = parseWellFormed(decodeUtf8(body) ?? '');
     return typeof value === 'object' && value !== null ? value : undefined;
   } catch {
     return undefined;

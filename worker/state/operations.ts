@@ -133,7 +133,10 @@ export async function listExpiredTokens(db: Db, now: string): Promise<string[]> 
 }
 
 /** The operation that a command belongs to, for its progress. */
-export async function findOperationOfCommand(db: Db, commandId: string): Promise<OperationRow | undefined> {
-  const owner = sql`(select operation_id from commands where id = ${commandId})`;
+export async function findOperationOfCommand(
+  db: Db,
+  { commandId, member }: { commandId: string; member: string },
+): Promise<OperationRow | undefined> {
+  const owner = sql`(select operation_id from commands where id = ${commandId} and member = ${member})`;
   return await guardDb(() => db.select().from(operations).where(sql`${operations.id} = ${owner}`).get());
 }

@@ -16,6 +16,7 @@ import {
 } from '#protocol/join.ts';
 import { checkMemberName, isFingerprint } from '#protocol/names.ts';
 import { verifyEd25519 } from '#worker/lib/ed25519.ts';
+import { parseWellFormed } from '#worker/lib/json.ts';
 import { bearerToken, verifySession } from '#worker/lib/session.ts';
 import { openRelease } from '#worker/services/agent-release.ts';
 import { openImagePart } from '#worker/services/image-content.ts';
@@ -23,7 +24,8 @@ import { consumeJoinToken, planJoin } from '#worker/services/join.ts';
 import { exchangeForJoinToken } from '#worker/services/join-token.ts';
 import { serverFingerprint } from '#worker/services/server-certificate.ts';
 import { limitAttempts } from '#worker/services/trust-attempts.ts';
-import { authenticate, clientAddress } from '../auth.ts';
+import { authenticate, clientAddress, memberOfSession } from '../auth.ts';
+import { readBytes } from '../body.ts';
 import { type AppBindings, buildContext } from '../context.ts';
 import { retryAfter } from '../envelope.ts';
 import type { App } from '../route.ts';
@@ -80,7 +82,7 @@ const connectStream: Handler = async (c) => {
 };
 
 const sendImagePart: Handler = async (c) => {
-  await session(c);
+  await requireMember(c);
   const { fingerprint = '', part = '' } = c.req.param();
   if (!isFingerprint(fingerprint)) throw notFound('Image');
   const content = await openImagePart(buildContext(c), fingerprint, part);
@@ -90,10 +92,10 @@ const sendImagePart: Handler = async (c) => {
 };
 
 async function readBody<T extends z.ZodType>(c: HonoContext<AppBindings>, schema: T): Promise<z.infer<T>> {
-  const text = await c.req.text();
-  if (text.length > JOIN_LIMIT_BYTES) throw new AppError('too_large', 'The request is too large');
+  const bytes = await readBytes(c.req.raw, JOIN_LIMIT_BYTES);
+  if (bytes === null) throw new AppError('too_large', 'The request is too large');
   try {
-    return schema.parse(JSON.parse(text || 'null'));
+    return schema.parse(parseWellFormed(new TextDecoder().decode(bytes) || 'null'));
   } catch (error) {
     throw error instanceof SyntaxError ? badRequest('The request is not JSON', error) : error;
   }
@@ -124,7 +126,7 @@ const exchange: Handler = async (c) => {
 };
 
 const sendRelease: Handler = async (c) => {
-  await session(c);
+  await requireMember(c);
   const content = await openRelease(buildContext(c), c.req.param('sha256') ?? '');
   return new Response(content.body, {
     headers: { 'content-type': 'text/javascript', 'content-length': String(content.sizeBytes) },
@@ -143,7 +145,14 @@ const join: Handler = async (c) => {
   return Response.json(answer);
 };
 
-async function session(c: HonoContext<AppBindings>): Promise<{ member: string }> {
+/** A session outlives its member by hours: what is not bound to a stream of its own is for members only. */
+async function requireMember(c: HonoContext<AppBindings>): Promise<void> {
+  if ((await memberOfSession(buildContext(c), await session(c))) === null) {
+    throw new AppError('unauthorized', 'No valid session');
+  }
+}
+
+async function session(c: HonoContext<AppBindings>): Promise<{ member: string; keyId: string }> {
   const token = bearerToken(c.req.raw);
   const verified = token === null ? null : await verifySession(c.env, token);
   if (verified === null) throw new AppError('unauthorized', 'No valid session');

@@ -18,6 +18,7 @@ export function eventRoutes(app: App): void {
       query: EventsQuery,
       answer: 'websocket',
       access: 'trusted',
+      lists: true,
     },
     async ({ ctx, query, projects, readOnly, request }) => {
       const upgrades = request.headers.get('upgrade')?.toLowerCase() === 'websocket';

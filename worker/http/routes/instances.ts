@@ -39,7 +39,7 @@ function collectionRoutes(app: App, prefix: InstancePrefix): void {
 
   route(
     app,
-    { ...shared, method: 'get', summary: 'List instances', query: ListQuery, answer: 'sync' },
+    { ...shared, method: 'get', summary: 'List instances', query: ListQuery, answer: 'sync', lists: true },
     async ({ ctx, query, projects, recursion }) => {
       if (prefix === 'virtual-machines') return sync([]);
       return sync(await listApiInstances(ctx, { projects, recursion, filter: query.filter ?? '', prefix }));

@@ -1,13 +1,16 @@
 /** Operations (lxd-api 3.2). */
 import { z } from 'zod';
 import { OperationWaitQuery } from '#protocol/api/operation.ts';
-import { forbidden } from '#protocol/errors.ts';
+import { forbidden, fromWireError, WireError } from '#protocol/errors.ts';
 import { statusName, withoutStreams } from '#worker/domain/operation.ts';
 import { authorizeBySecret, getVisibleOperation, listVisibleOperations } from '#worker/services/operation-access.ts';
 import { cancelOperation, waitOperation } from '#worker/services/operations.ts';
 import { type OperationRow, operationToApi } from '#worker/state/operations.ts';
 import { sync } from '../envelope.ts';
 import { type App, route } from '../route.ts';
+
+/** How a stream says no: agents read the same. */
+const StreamRefusal = z.object({ error: WireError });
 
 const path = '/1.0/operations/:id';
 const common = { tag: 'operations', answer: 'sync', access: 'trusted' } as const;
@@ -18,7 +21,7 @@ const WAIT_LIMIT_SECONDS = 3600;
 export function operationRoutes(app: App): void {
   route(
     app,
-    { ...common, method: 'get', path: '/1.0/operations', summary: 'Operations by status' },
+    { ...common, method: 'get', path: '/1.0/operations', summary: 'Operations by status', lists: true },
     async ({ ctx, projects, recursion, readOnly }) => {
       const groups: Record<string, unknown[]> = {};
       for (const row of await listVisibleOperations(ctx, projects)) {
@@ -74,7 +77,11 @@ export function operationRoutes(app: App): void {
       answer: 'websocket',
       access: 'secret',
     },
-    ({ ctx, params, request }) => ctx.objects.streams.connect(params.id, request),
+    async ({ ctx, params, request }) => {
+      const answer = await ctx.objects.streams.connect(params.id, request);
+      if (answer.status < 400) return answer;
+      throw fromWireError(StreamRefusal.parse(await answer.json()).error);
+    },
   );
 }
 

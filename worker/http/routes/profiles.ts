@@ -23,7 +23,7 @@ const common = { tag: 'profiles', answer: 'sync', access: 'trusted' } as const;
 export function profileRoutes(app: App): void {
   route(
     app,
-    { ...common, method: 'get', path: '/1.0/profiles', summary: 'Profiles' },
+    { ...common, method: 'get', path: '/1.0/profiles', summary: 'Profiles', lists: true },
     async ({ ctx, projects, recursion }) => {
       const { rows, users } = await listProfilesOf(ctx, projects);
       if (recursion === 0) return sync(rows.map((row) => profileUrl(row.project, row.name)));

@@ -79,6 +79,7 @@ export function storageVolumeRoutes(app: App): void {
       query: Query,
       answer: 'sync',
       access: 'trusted',
+      lists: true,
     },
     async ({ ctx, params, projects, target, query, recursion }) =>
       answer(
@@ -99,6 +100,7 @@ export function storageVolumeRoutes(app: App): void {
       query: Query,
       answer: 'sync',
       access: 'trusted',
+      lists: true,
     },
     async ({ ctx, params, projects, target, query, recursion }) => {
       const type = checkType(params.type);

@@ -22,7 +22,7 @@ const common = { tag: 'triggers', answer: 'sync', access: 'trusted' } as const;
 export function triggerRoutes(app: App): void {
   route(
     app,
-    { ...common, method: 'get', path: '/1.0/triggers', summary: 'Triggers' },
+    { ...common, method: 'get', path: '/1.0/triggers', summary: 'Triggers', lists: true },
     async ({ ctx, projects, recursion }) => {
       const rows = await triggersOf(ctx, projects);
       return sync(

@@ -22,7 +22,7 @@ const common = { tag: 'webhooks', answer: 'sync', access: 'trusted' } as const;
 export function webhookRoutes(app: App): void {
   route(
     app,
-    { ...common, method: 'get', path: '/1.0/webhooks', summary: 'Receivers of events' },
+    { ...common, method: 'get', path: '/1.0/webhooks', summary: 'Receivers of events', lists: true },
     async ({ ctx, projects, recursion }) => {
       const rows = await webhooksOf(ctx, projects);
       return sync(rows.map((row) => (recursion > 0 ? webhookToApi(row) : webhookUrl(row.project, row.name))));
