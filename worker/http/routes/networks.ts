@@ -11,6 +11,7 @@ import {
   getNetworks,
   removeNetwork,
 } from '#worker/services/networks.ts';
+import { hasNetworks, requireNetworkProject, requireNetworks } from '#worker/services/project-networks.ts';
 import { created, sync } from '../envelope.ts';
 import { checkIfMatch, etag } from '../etag.ts';
 import { type App, route } from '../route.ts';
@@ -26,8 +27,8 @@ export function networkRoutes(app: App): void {
   route(
     app,
     { method: 'get', path: ALL, summary: 'List the networks', tag: 'networks', answer: 'sync', access: 'trusted' },
-    async ({ ctx, recursion, target }) => {
-      const networks = await getNetworks(ctx, target);
+    async ({ ctx, project, recursion, target }) => {
+      const networks = (await hasNetworks(ctx, project)) ? await getNetworks(ctx, target) : [];
       return sync(networks.map((network) => (recursion > 0 ? network : urlOf(network.name))));
     },
   );
@@ -43,7 +44,8 @@ export function networkRoutes(app: App): void {
       answer: 'created',
       access: 'admin',
     },
-    async ({ ctx, body, target }) => {
+    async ({ ctx, project, body, target }) => {
+      await requireNetworkProject(ctx, project);
       await createNetwork(ctx, body, target);
       return created(urlOf(body.name));
     },
@@ -52,7 +54,8 @@ export function networkRoutes(app: App): void {
   route(
     app,
     { method: 'get', path: ONE, summary: 'Get a network', tag: 'networks', answer: 'sync', access: 'trusted' },
-    async ({ ctx, params, target }) => {
+    async ({ ctx, project, params, target }) => {
+      await requireNetworks(ctx, project);
       const network = await getNetwork(ctx, params.name, target);
       return sync(network, { etag: await tagOf(network) });
     },
@@ -69,7 +72,8 @@ export function networkRoutes(app: App): void {
       answer: 'sync',
       access: 'admin',
     },
-    async ({ ctx, params, target, body, ifMatch }) => {
+    async ({ ctx, project, params, target, body, ifMatch }) => {
+      await requireNetworks(ctx, project);
       checkIfMatch(ifMatch, await tagOf(await getNetwork(ctx, params.name, target)));
       await changeNetwork(ctx, params.name, { ...body, merge: false }, target);
       return sync();
@@ -87,7 +91,8 @@ export function networkRoutes(app: App): void {
       answer: 'sync',
       access: 'admin',
     },
-    async ({ ctx, params, target, body, ifMatch }) => {
+    async ({ ctx, project, params, target, body, ifMatch }) => {
+      await requireNetworks(ctx, project);
       checkIfMatch(ifMatch, await tagOf(await getNetwork(ctx, params.name, target)));
       await changeNetwork(ctx, params.name, { ...body, merge: true }, target);
       return sync();
@@ -104,7 +109,8 @@ export function networkRoutes(app: App): void {
       answer: 'created',
       access: 'admin',
     },
-    async ({ ctx, params }) => {
+    async ({ ctx, project, params }) => {
+      await requireNetworks(ctx, project);
       await getNetwork(ctx, params.name, null);
       throw badRequest('Renaming clustered network not supported');
     },
@@ -113,7 +119,8 @@ export function networkRoutes(app: App): void {
   route(
     app,
     { method: 'delete', path: ONE, summary: 'Delete a network', tag: 'networks', answer: 'sync', access: 'admin' },
-    async ({ ctx, params }) => {
+    async ({ ctx, project, params }) => {
+      await requireNetworks(ctx, project);
       await removeNetwork(ctx, params.name);
       return sync();
     },
@@ -129,7 +136,10 @@ export function networkRoutes(app: App): void {
       answer: 'sync',
       access: 'trusted',
     },
-    async ({ ctx, params, target }) => sync(await getNetworkState(ctx, params.name, target)),
+    async ({ ctx, project, params, target }) => {
+      await requireNetworks(ctx, project);
+      return sync(await getNetworkState(ctx, params.name, target));
+    },
   );
 
   route(
@@ -142,6 +152,9 @@ export function networkRoutes(app: App): void {
       answer: 'sync',
       access: 'trusted',
     },
-    async ({ ctx, params }) => sync(await getLeases(ctx, params.name)),
+    async ({ ctx, project, params }) => {
+      await requireNetworks(ctx, project);
+      return sync(await getLeases(ctx, params.name));
+    },
   );
 }
