@@ -107,11 +107,12 @@ export const isUniqueViolation = (error: unknown): boolean =>
   messages(error).some((text) => /UNIQUE constraint failed|PRIMARY KEY constraint failed/.test(text));
 
 const UNREACHABLE =
-  /TimeoutError|AbortError|network connection lost|fetch failed|ECONNREFUSED|ECONNRESET|status (?:408|429|5\d\d)|SQLITE_BUSY|database is locked|STREAM_EXPIRED|TRANSACTION_TIMEOUT|BLOCKED|HRANA_|timed out/i;
+  /TimeoutError|AbortError|network connection lost|fetch failed|ECONNREFUSED|ECONNRESET|status (?:408|429|5\d\d)|SQLITE_(?:BUSY|FULL|IOERR|CANTOPEN)|database is locked|disk I\/O error|disk is full|STREAM_EXPIRED|TRANSACTION_TIMEOUT|BLOCKED|HRANA_|timed out/i;
 
 /**
  * What a database error means to a caller: `conflict` for an entry that exists, `unavailable` for a database that did not
- * answer, else a blank `internal`. Gives an `AppError` back, whoever wrapped it. The original stays as cause, for the log.
+ * answer or has no room on its disk, else a blank `internal`. Gives an `AppError` back, whoever wrapped it. The original stays
+ * as cause, for the log.
  */
 export function mapDbError(error: unknown): AppError {
   const own = appErrorIn(error);

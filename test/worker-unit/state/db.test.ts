@@ -37,6 +37,8 @@ describe('database errors', () => {
     [new Error('Network connection lost.'), 'unavailable'],
     [new DOMException('The operation timed out', 'TimeoutError'), 'unavailable'],
     [new Error('Failed query: select 1', { cause: new Error('SQLITE_BUSY: database is locked') }), 'unavailable'],
+    [new Error('SQLITE_IOERR: SQLite error: disk I/O error'), 'unavailable'],
+    [new Error('SQLITE_FULL: database or disk is full'), 'unavailable'],
     [new Error('SERVER_ERROR: Server returned HTTP status 503'), 'unavailable'],
     [new Error('SQLITE_ERROR: no such column: x'), 'internal'],
   ])('%s is %s', (error, code) => {
