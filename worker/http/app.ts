@@ -6,6 +6,7 @@ import { accessTokenRoutes } from './routes/access-tokens.ts';
 import { agentRoutes } from './routes/agent.ts';
 import { certificateRoutes } from './routes/certificates.ts';
 import { clusterRoutes } from './routes/cluster.ts';
+import { docsRoutes } from './routes/docs.ts';
 import { eventRoutes } from './routes/events.ts';
 import { healthRoutes } from './routes/health.ts';
 import { hookRoutes } from './routes/hooks.ts';
@@ -58,6 +59,7 @@ export function addRoutes(app: App): void {
   oidcRoutes(app);
   oidcLoginRoutes(app);
   healthRoutes(app);
+  docsRoutes(app);
   agentRoutes(app);
   recoveryRoutes(app);
 }

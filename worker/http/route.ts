@@ -11,6 +11,7 @@ import { areMetricsOpen } from '#worker/services/server-config.ts';
 import { findProject } from '#worker/state/projects.ts';
 import { authenticate, type Caller, expectCaller, type Peer, stranger } from './auth.ts';
 import { parseWith, readJson } from './body.ts';
+import { describeRoute } from './describe.ts';
 import { answerEarly } from './early.ts';
 import { idempotencyKeyOf, runIdempotent } from './idempotent.ts';
 import { demandLogin } from './oidc-challenge.ts';
@@ -44,13 +45,19 @@ export interface RouteSpec<P extends string, Q extends z.ZodObject, B extends z.
   body?: B;
   /** A `GET` with `sync` changes nothing anywhere: it may be run for a caller who then gets no answer. */
   answer: 'sync' | 'created' | 'async' | 'raw' | 'websocket';
+  /** Media type of a `raw` answer, where there is but one. */
+  produces?: string;
   /**
    * `public`: anyone. `secret`: anyone, and who it is does not matter (nor is it looked up): the handler checks a secret.
    * `trusted`: who may use the project. `admin`: callers without a restriction. `metrics`: the trusted, who has a credential
-   * for metrics, and anyone while `core.metrics_authentication` is false. Who may only look gets no further than
-   * `GET` and `HEAD`, wherever it is asked who calls: so no route with these methods may change anything.
+   * for metrics, and anyone while `core.metrics_authentication` is false.
    */
   access: 'public' | 'secret' | 'trusted' | 'admin' | 'metrics';
+  /**
+   * Who may only look gets no further than `GET` and `HEAD`, wherever it is asked who calls. Said of one by which its caller
+   * can change something, as through a connection.
+   */
+  changes?: true;
   /** `server`: not part of a project, so `?project=` has no meaning and the handler filters by `principal.projects`. */
   scope?: 'project' | 'server';
   /** The handler goes by `projects`: of all projects, a caller who may not use all gets its own. Elsewhere it must name one. */
@@ -90,7 +97,7 @@ export function route<P extends string, Q extends z.ZodObject = NoQuery, B exten
 ): void {
   const names = [...spec.path.matchAll(/:(\w+)/g)].flatMap(([, name]) => (name === undefined ? [] : [name]));
   const Params = z.object(Object.fromEntries(names.map((name) => [name, z.string()])));
-  register(app, spec, Params);
+  describeRoute(app, spec, Params);
   const isCreating = spec.method.toLowerCase() === 'post' && (spec.answer === 'created' || spec.answer === 'async');
 
   app.on(spec.method.toUpperCase(), spec.path, async (c) => {
@@ -156,18 +163,22 @@ const LOOKING = new Set(['get', 'head']);
 /** The project of a request must be the caller's and exist; one unknown to a restricted caller is forbidden, not missing. */
 async function checkAccess(
   ctx: Authorized,
-  { access, scope: of, method, lists }: Pick<RouteSpec<string, z.ZodObject, z.ZodType>, 'access' | 'scope' | 'method' | 'lists'>,
+  {
+    access,
+    scope: of,
+    ...spec
+  }: Pick<RouteSpec<string, z.ZodObject, z.ZodType>, 'access' | 'scope' | 'method' | 'changes' | 'lists'>,
   caller: Caller,
   scope: Scope,
 ): Promise<void> {
-  if (caller.readOnly && !LOOKING.has(method.toLowerCase())) throw forbidden();
+  if (caller.readOnly && (spec.changes || !LOOKING.has(spec.method.toLowerCase()))) throw forbidden();
   if (access === 'public' || access === 'secret') return;
   if (access === 'metrics' && (caller.metrics || (!caller.trusted && (await areMetricsOpen(ctx))))) return;
   if (!caller.trusted) throw forbidden();
   const { projects } = ctx.principal;
   if (access === 'admin' && projects !== null) throw forbidden();
   if (of === 'server') return;
-  if (projects !== null && !(scope.all && lists) && !projects.includes(scope.project)) throw forbidden();
+  if (projects !== null && !(scope.all && spec.lists) && !projects.includes(scope.project)) throw forbidden();
   if (scope.project !== 'default' && (await findProject(ctx.db, scope.project)) === undefined) {
     throw notFound('Project');
   }
@@ -188,25 +199,4 @@ function readQuery(search: URLSearchParams): Record<string, string> {
 function readRecursion(search: URLSearchParams): number {
   const value = Number(search.get('recursion') ?? '0');
   return Number.isInteger(value) && value > 0 ? value : 0;
-}
-
-function register<P extends string, Q extends z.ZodObject, B extends z.ZodType>(
-  app: App,
-  spec: RouteSpec<P, Q, B>,
-  params: z.ZodObject,
-): void {
-  const status = { sync: 200, created: 201, async: 202, raw: 200, websocket: 101 }[spec.answer];
-  app.openAPIRegistry.registerPath({
-    method: spec.method.toLowerCase() as Method,
-    path: spec.path.replace(/:(\w+)(\{[^}]*\})?/g, '{$1}'),
-    summary: spec.summary,
-    tags: [spec.tag],
-    security: ['public', 'secret'].includes(spec.access) ? [] : [{ tls: [] }],
-    request: {
-      params,
-      ...(spec.query === undefined ? {} : { query: spec.query }),
-      ...(spec.body === undefined ? {} : { body: { content: { 'application/json': { schema: spec.body } } } }),
-    },
-    responses: { [status]: { description: spec.answer } },
-  });
 }

@@ -25,6 +25,7 @@ export function metricsRoutes(app: App): void {
       tag: 'server',
       query: MetricsQuery,
       answer: 'raw',
+      produces: 'text/plain',
       access: 'metrics',
       scope: 'server',
     },
