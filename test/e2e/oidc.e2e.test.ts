@@ -5,8 +5,11 @@
  */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RunResult, run } from '#selfhost/run.ts';
@@ -207,5 +210,55 @@ describe('incus with a browser', () => {
     await longshore('user', 'remove', user);
     expect(await bear(await storedToken(REMOTE))).toBe(403);
     expect((await incus('list', `${REMOTE}:`)).code).not.toBe(0);
+  });
+});
+
+describe('a configured issuer', () => {
+  const CLIENT = 'lxd';
+  const claims = { sub: 'u-1', email: 'eve@example.org', aud: CLIENT };
+
+  /** As an identity provider in a laboratory: its keys are all that the control plane asks it for. */
+  async function startProvider() {
+    const { publicKey, privateKey } = await generateKeyPair('RS256');
+    const keys = { keys: [{ ...(await exportJWK(publicKey)), kid: 'one', alg: 'RS256', use: 'sig' }] };
+    const server = createServer((request, response) => {
+      const isKeys = request.url === '/keys';
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify(isKeys ? keys : { issuer, jwks_uri: `${issuer}/keys` }));
+    });
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    const issuer = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const sign = (more: Record<string, unknown> = {}) =>
+      new SignJWT({ ...claims, ...more })
+        .setProtectedHeader({ alg: 'RS256', kid: 'one' })
+        .setIssuer(issuer)
+        .setIssuedAt()
+        .setExpirationTime('5m')
+        .sign(privateKey);
+    return { issuer, sign, stop: () => new Promise((done) => server.close(done)) };
+  }
+  const configure = (config: Record<string, string>) =>
+    api({ method: 'PATCH', path: '/1.0', body: JSON.stringify({ config }) });
+  afterAll(() => configure({ 'oidc.issuer': '', 'oidc.client.id': '', 'oidc.allow_private': '' }));
+
+  it('vouches for its users, at a private address only where that is allowed, and does no harm when it is away', async () => {
+    const provider = await startProvider();
+    try {
+      const [good, foreign] = [await provider.sign(), await provider.sign({ aud: 'wiki' })];
+      await configure({ 'oidc.issuer': provider.issuer, 'oidc.client.id': CLIENT });
+      expect(await bear(good)).toBe(401);
+      await configure({ 'oidc.allow_private': 'true' });
+      expect([await bear(good), await bear(foreign)]).toEqual([200, 401]);
+      const headers = { authorization: `Bearer ${good}` };
+      const { body } = await api({ method: 'GET', path: '/1.0', anonymous: true, headers });
+      expect(body.metadata).toMatchObject({ auth_user_name: 'eve@example.org', auth_user_method: 'oidc' });
+    } finally {
+      await provider.stop();
+    }
+    const away = await startProvider();
+    const token = await away.sign();
+    await away.stop();
+    await configure({ 'oidc.issuer': away.issuer });
+    expect(await bear(token)).toBe(401);
   });
 });

@@ -11,6 +11,7 @@
  * | `oidc.allow_private` | boolean: the provider may be at a private address                             |
  */
 import { parseBool } from '#protocol/units.ts';
+import { isPrivateHost } from './webhook.ts';
 
 export interface ExternalIssuer {
   kind: 'external';
@@ -30,7 +31,10 @@ export const BUILTIN_CLIENT = 'longshore';
 
 /** By key, LXD's words for a value that is not good, or null. */
 export const OIDC_KEYS: readonly [string, (value: string) => string | null][] = [
-  ['oidc.issuer', (value) => (isIssuer(value) ? null : 'Issuer must be an https URL without query or fragment')],
+  [
+    'oidc.issuer',
+    (value) => (isIssuer(value) ? null : 'Issuer must be an https URL without credentials, query or fragment'),
+  ],
   ['oidc.client.id', checkText],
   ['oidc.audience', checkText],
   ['oidc.claim', checkText],
@@ -43,11 +47,13 @@ function checkText(value: string): string | null {
   return /^[\x21-\x7e](?:[\x20-\x7e]{0,254}[\x21-\x7e])?$/.test(value) ? null : 'Value must be printable ASCII text';
 }
 
+/** Without TLS only where nobody else can listen. */
 function isIssuer(value: string): boolean {
-  if (checkText(value) !== null) return false;
+  if (checkText(value) !== null || /[?#]/.test(value)) return false;
   try {
-    const { protocol, username, password } = new URL(value);
-    return protocol === 'https:' && username === '' && password === '' && !/[?#]/.test(value);
+    const { protocol, hostname, username, password } = new URL(value);
+    const isSafe = protocol === 'https:' || (protocol === 'http:' && isPrivateHost(hostname));
+    return isSafe && username === '' && password === '';
   } catch {
     return false;
   }
@@ -72,12 +78,12 @@ export function oidcMode(config: Record<string, string | undefined>, hasUsers: b
 
 /** The built-in issuer under each address of the control plane: clients reach it where they reach the API. */
 export const builtinIssuers = (addresses: readonly string[]): string[] =>
-  addresses.map((address) => `https://${address.replace(/:443$/, '')}/oidc`);
+  addresses.map((address) => `https://${address.replace(/:443$/, '')}/issuer`);
 
 /** The one for who asked `host`; a name that is not ours gets the first. */
 export function builtinIssuer(addresses: readonly string[], host: string): string {
   const issuers = builtinIssuers(addresses);
-  const asked = `https://${host.toLowerCase().replace(/:443$/, '')}/oidc`;
+  const asked = `https://${host.toLowerCase().replace(/:443$/, '')}/issuer`;
   return issuers.find((issuer) => issuer === asked) ?? issuers[0] ?? asked;
 }
 

@@ -55,7 +55,7 @@ ${body}
 /** Name, password and the code that the program shows. `form` comes back with them. */
 export const loginForm = (fields: { form: string; userCode: string; name: string; refusal: string }): Html => html`
 ${fields.refusal === '' ? '' : html`<p role="alert">${fields.refusal}</p>`}
-<form method="post" action="/oidc/login">
+<form method="post" action="/issuer/login">
 <input type="hidden" name="form" value="${fields.form}">
 <label for="user_code">Code shown by the program</label>
 <input id="user_code" name="user_code" value="${fields.userCode}" autocomplete="off" autocapitalize="characters" spellcheck="false" maxlength="16" required>
@@ -78,7 +78,7 @@ export const decisionForm = (fields: {
 <time datetime="${fields.askedAt}">${fields.askedAt.slice(11, 19)} UTC</time> to act as <strong>${fields.userName}</strong>.
 Its code is <strong class="code">${fields.userCode}</strong>.</p>
 <p>Allow it only if you have started it yourself and it shows this code.</p>
-<form method="post" action="/oidc/login/decision">
+<form method="post" action="/issuer/login/decision">
 <input type="hidden" name="form" value="${fields.form}">
 <button type="submit" name="decision" value="allow">Allow</button>
 <button type="submit" name="decision" value="deny" class="plain">Deny</button>

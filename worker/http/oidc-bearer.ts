@@ -55,5 +55,8 @@ function keysFor(env: Env, allowPrivate: boolean, log: Logger): IssuerKeys {
 /** What a name leads to is checked where the connection is made. */
 function mayLead(text: string, allowPrivate: boolean): boolean {
   const { protocol, hostname } = new URL(text);
-  return protocol === 'https:' && (allowPrivate || !isPrivateHost(hostname));
+  const isPrivate = isPrivateHost(hostname);
+  return allowPrivate
+    ? protocol === 'https:' || (protocol === 'http:' && isPrivate)
+    : protocol === 'https:' && !isPrivate;
 }

@@ -11,7 +11,7 @@ import { type App, type RouteInput, route } from '../route.ts';
 import { readForm, requireBuiltin } from './oidc.ts';
 
 const common = { tag: 'oidc', answer: 'raw', access: 'secret' } as const;
-const path = '/oidc/login';
+const path = '/issuer/login';
 
 const EXPIRED = 'This page has expired. Please try again.';
 const NOT_WAITING = 'No program waits for this code. It may have waited too long: start the login again.';

@@ -55,7 +55,7 @@ export function oidcRoutes(app: App): void {
     app,
     {
       method: 'get',
-      path: '/oidc/.well-known/openid-configuration',
+      path: '/issuer/.well-known/openid-configuration',
       summary: 'The built-in issuer',
       tag,
       answer: 'raw',
@@ -80,7 +80,14 @@ export function oidcRoutes(app: App): void {
   );
   route(
     app,
-    { method: 'get', path: '/oidc/keys', summary: "The built-in issuer's keys", tag, answer: 'raw', access: 'secret' },
+    {
+      method: 'get',
+      path: '/issuer/keys',
+      summary: "The built-in issuer's keys",
+      tag,
+      answer: 'raw',
+      access: 'secret',
+    },
     async ({ ctx }) => {
       await requireBuiltin(ctx);
       const key = await findPublicKey(ctx);
@@ -89,7 +96,7 @@ export function oidcRoutes(app: App): void {
   );
   route(
     app,
-    { method: 'post', path: '/oidc/device', summary: 'Ask for a login', tag, answer: 'raw', access: 'secret' },
+    { method: 'post', path: '/issuer/device', summary: 'Ask for a login', tag, answer: 'raw', access: 'secret' },
     async ({ ctx, request }) => {
       await requireBuiltin(ctx);
       const form = await readForm(request);
@@ -109,7 +116,14 @@ export function oidcRoutes(app: App): void {
   );
   route(
     app,
-    { method: 'post', path: '/oidc/token', summary: 'Fetch a login, or refresh', tag, answer: 'raw', access: 'secret' },
+    {
+      method: 'post',
+      path: '/issuer/token',
+      summary: 'Fetch a login, or refresh',
+      tag,
+      answer: 'raw',
+      access: 'secret',
+    },
     async ({ ctx, env, request }) => {
       await requireBuiltin(ctx);
       const form = await readForm(request);

@@ -9,7 +9,7 @@ import { userRoutes } from '#worker/http/routes/users.ts';
 import { type Api, openApi } from '../api.ts';
 
 const HOST = '192.0.2.9:8443';
-export const ISSUER = `https://${HOST}/oidc`;
+export const ISSUER = `https://${HOST}/issuer`;
 export const PASSWORD = 'correct horse battery';
 
 export interface World extends Api {
@@ -53,10 +53,10 @@ export const jsonOf = async (answer: Response) =>
 const CLIENT = { client_id: 'longshore' };
 
 export const askForLogin = async (world: World): Promise<Device> =>
-  (await world.send('/oidc/device', { form: { ...CLIENT, scope: 'openid offline_access' } })).json();
+  (await world.send('/issuer/device', { form: { ...CLIENT, scope: 'openid offline_access' } })).json();
 
 export const fetchLogin = (world: World, device: Device): Promise<Response> =>
-  world.send('/oidc/token', {
+  world.send('/issuer/token', {
     form: {
       ...CLIENT,
       grant_type: 'urn:ietf:params:oauth:grant-type:device_code',
@@ -65,7 +65,7 @@ export const fetchLogin = (world: World, device: Device): Promise<Response> =>
   });
 
 export const refresh = (world: World, refreshToken: string): Promise<Response> =>
-  world.send('/oidc/token', { form: { ...CLIENT, grant_type: 'refresh_token', refresh_token: refreshToken } });
+  world.send('/issuer/token', { form: { ...CLIENT, grant_type: 'refresh_token', refresh_token: refreshToken } });
 
 export const bear = (world: World, token: string, path: string): Promise<Response> =>
   world.send(path, { headers: { authorization: `Bearer ${token}` } });
@@ -100,7 +100,7 @@ export const logIn = async (
   fields: { code: string; name: string; password: string },
 ): Promise<Page> =>
   look(
-    await world.send('/oidc/login', {
+    await world.send('/issuer/login', {
       form: { form: from.form, user_code: fields.code, name: fields.name, password: fields.password },
       headers: { cookie: from.cookie },
     }),
@@ -109,7 +109,10 @@ export const logIn = async (
 
 export const decide = async (world: World, from: Page, decision: 'allow' | 'deny'): Promise<Page> =>
   look(
-    await world.send('/oidc/login/decision', { form: { form: from.form, decision }, headers: { cookie: from.cookie } }),
+    await world.send('/issuer/login/decision', {
+      form: { form: from.form, decision },
+      headers: { cookie: from.cookie },
+    }),
     from.cookie,
   );
 

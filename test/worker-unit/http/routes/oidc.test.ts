@@ -25,10 +25,10 @@ const later = (ms: number) => new Date(Date.now() + ms).toISOString();
 describe('the built-in issuer', () => {
   it('is not there before the first user, nor while another one is configured, nor after the last user', async () => {
     const world = await openIssuer();
-    const discovery = async () => (await world.send('/oidc/.well-known/openid-configuration')).status;
+    const discovery = async () => (await world.send('/issuer/.well-known/openid-configuration')).status;
     const methods = async () => (await world.call('GET', '/1.0', { as: 'nobody' })).body.metadata.auth_methods;
     expect([await discovery(), await methods()]).toEqual([404, ['tls']]);
-    expect((await world.send('/oidc/device', { form: { client_id: 'longshore' } })).status).toBe(404);
+    expect((await world.send('/issuer/device', { form: { client_id: 'longshore' } })).status).toBe(404);
     await world.addUser('ada');
     expect([await discovery(), await methods()]).toEqual([200, ['tls', 'oidc']]);
     const elsewhere = { 'oidc.issuer': 'https://id.example.org', 'oidc.client.id': 'lxd' };
@@ -45,7 +45,7 @@ describe('the built-in issuer', () => {
     const world = await openIssuer();
     world.ctx.vars.publicAddresses = ['192.0.2.1:8443', '192.0.2.9:8443'];
     await world.addUser('ada');
-    const described = async () => (await world.send('/oidc/.well-known/openid-configuration')).json();
+    const described = async () => (await world.send('/issuer/.well-known/openid-configuration')).json();
     expect(await described()).toMatchObject({
       issuer: ISSUER,
       jwks_uri: `${ISSUER}/keys`,
@@ -53,7 +53,7 @@ describe('the built-in issuer', () => {
       token_endpoint: `${ISSUER}/token`,
     });
     world.ctx.vars.publicAddresses = ['192.0.2.1:8443'];
-    expect(await described()).toMatchObject({ issuer: 'https://192.0.2.1:8443/oidc' });
+    expect(await described()).toMatchObject({ issuer: 'https://192.0.2.1:8443/issuer' });
   });
 
   it('logs a program in once a person has allowed it, once', async () => {
@@ -147,7 +147,7 @@ describe('the built-in issuer', () => {
   ])('answers a token request of %j with %s', async (form, error) => {
     const world = await openIssuer();
     await world.addUser('ada');
-    expect(await jsonOf(await world.send('/oidc/token', { form }))).toEqual({ error });
+    expect(await jsonOf(await world.send('/issuer/token', { form }))).toEqual({ error });
   });
 
   it('keeps secrets as hashes', async () => {
@@ -167,12 +167,12 @@ describe('the built-in issuer', () => {
     const world = await openIssuer();
     await world.addUser('ada');
     for (let asked = 0; asked < 20; asked += 1) await askForLogin(world);
-    const refused = await world.send('/oidc/device', { form: { client_id: 'longshore' } });
+    const refused = await world.send('/issuer/device', { form: { client_id: 'longshore' } });
     expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '3']);
     const elsewhere = { form: { client_id: 'longshore' }, headers: { 'cf-connecting-ip': '203.0.113.6' } };
-    expect((await world.send('/oidc/device', elsewhere)).status).toBe(200);
+    expect((await world.send('/issuer/device', elsewhere)).status).toBe(200);
     world.clock.now = later(601_000);
-    expect((await world.send('/oidc/device', { form: { client_id: 'longshore' } })).status).toBe(200);
+    expect((await world.send('/issuer/device', { form: { client_id: 'longshore' } })).status).toBe(200);
     expect(await world.db.select().from(deviceLogins)).toHaveLength(1);
   });
 });
@@ -229,7 +229,7 @@ describe('the login page', () => {
     await world.addUser('ada');
     const device = await askForLogin(world);
     const evil = '"><script>alert(1)</script>';
-    const response = await world.send(`/oidc/login?user_code=${encodeURIComponent(evil)}`);
+    const response = await world.send(`/issuer/login?user_code=${encodeURIComponent(evil)}`);
     expect(response.headers.get('content-security-policy')).toMatch(
       /^default-src 'none'; style-src 'nonce-[^']+'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'$/,
     );
