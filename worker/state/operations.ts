@@ -90,7 +90,8 @@ export async function markCancelling(db: Db, id: string, now: string): Promise<F
   return await runPlan(db, { now }, (plan) => {
     plan.write(sql`update operations set status = ${CANCELLING}, updated_at = ${now}
       where id = ${id} and status < ${FINAL_FROM}`);
-    plan.report(id);
+    // One that has ended meanwhile was told of by whatever ended it.
+    plan.report(id, sql`exists (select 1 from operations where id = ${id} and status = ${CANCELLING})`);
   });
 }
 
@@ -113,7 +114,8 @@ export async function cancelOperations(db: Db, ids: readonly string[], now: stri
       plan.write(sql`delete from tokens where operation_id = ${id} and used_at is null`);
       plan.write(sql`update operations set status = ${CANCELLED}, updated_at = ${now}
         where id = ${id} and status < ${FINAL_FROM}`);
-      plan.report(id);
+      const isNews = sql`status = ${CANCELLED} and updated_at = ${now}`;
+      plan.report(id, sql`exists (select 1 from operations where id = ${id} and ${isNews})`);
     }
   });
 }
