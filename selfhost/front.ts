@@ -41,7 +41,11 @@ const POOL_IDLE_MS = 4_000;
 /** Bytes in flight per direction and connection: enough for full speed, little enough for thousands of agents. */
 const WINDOW_BYTES = 256 * 1024;
 
+const KEPT: http.AgentOptions = { keepAlive: true, timeout: POOL_IDLE_MS, maxFreeSockets: 64 };
+
 interface Upstream {
+  /** Where the worker listens. */
+  socket: string;
   agent: http.Agent;
   blobHeader: string;
   blobs: WeakMap<TLSSocket, string>;
@@ -50,6 +54,7 @@ interface Upstream {
 /** Listens on every address or on none: throws the first failure, with `code` EADDRINUSE when a port is taken. */
 export async function startFront(options: FrontOptions): Promise<Front> {
   const upstream: Upstream = {
+    socket: options.upstream,
     agent: createPool(options.upstream),
     blobHeader: options.blobHeader,
     blobs: new WeakMap(),
@@ -72,8 +77,8 @@ export async function startFront(options: FrontOptions): Promise<Front> {
   return { endpoints: servers.map(endpointOf), close };
 }
 
-function createPool(path: string): http.Agent {
-  const pool = new http.Agent({ keepAlive: true, timeout: POOL_IDLE_MS, maxFreeSockets: 64 });
+function createPool(path: string, options: http.AgentOptions = KEPT): http.Agent {
+  const pool = new http.Agent(options);
   return Object.assign(pool, { createConnection: () => connectUpstream(path) });
 }
 
@@ -93,7 +98,13 @@ function createServer(options: FrontOptions, upstream: Upstream): https.Server {
     noDelay: true,
   });
   server.on('request', (request, response) => forward(upstream, request, response, true));
+  server.on('clientError', (error, socket) => {
+    const tooLarge = 'code' in error && error.code === 'HPE_HEADER_OVERFLOW';
+    refuseConnection(socket, tooLarge ? 431 : 400);
+  });
   server.on('upgrade', (request, socket, head) => {
+    // Whose end would be anybody's guess: the worker would take what comes next on its connection for the rest of it.
+    if (hasBody(request)) return refuseConnection(socket, 400);
     if (request.headers.upgrade?.toLowerCase() !== RAW_PROTOCOL) return forwardUpgrade(upstream, request, socket, head);
     const headers = [
       ...passingHeaders(request.rawHeaders, upstream.blobHeader),
@@ -114,9 +125,13 @@ function blobOf(upstream: Upstream, socket: Duplex): string {
   return blob;
 }
 
-function openUpstream(upstream: Upstream, request: IncomingMessage, extra: string[]): http.ClientRequest {
+function openUpstream(
+  upstream: Upstream,
+  request: IncomingMessage,
+  { extra, agent }: { extra: string[]; agent: http.Agent },
+): http.ClientRequest {
   return http.request({
-    agent: upstream.agent,
+    agent,
     method: request.method ?? 'GET',
     path: request.url ?? '/',
     setHost: false,
@@ -129,10 +144,8 @@ function openUpstream(upstream: Upstream, request: IncomingMessage, extra: strin
 }
 
 function forward(upstream: Upstream, request: IncomingMessage, response: ServerResponse, mayRetry: boolean): void {
-  const chunked = request.headers['transfer-encoding'] !== undefined;
-  const hasBody = chunked || Number(request.headers['content-length'] ?? 0) > 0;
-  const extra = chunked ? ['transfer-encoding', 'chunked'] : [];
-  const out = openUpstream(upstream, request, extra);
+  const extra = isChunked(request) ? ['transfer-encoding', 'chunked'] : [];
+  const out = openUpstream(upstream, request, { extra, agent: upstream.agent });
   const giveUp = () => out.destroy();
   response.once('close', giveUp);
   out.once('response', (answer) => {
@@ -146,7 +159,7 @@ function forward(upstream: Upstream, request: IncomingMessage, response: ServerR
   out.once('error', (error) => {
     if (response.headersSent || response.destroyed) return;
     // A pooled connection that the worker was just closing: nothing was done with a request on it.
-    if (mayRetry && out.reusedSocket && !hasBody) {
+    if (mayRetry && out.reusedSocket && !hasBody(request)) {
       response.off('close', giveUp);
       forward(upstream, request, response, false);
       return;
@@ -154,8 +167,21 @@ function forward(upstream: Upstream, request: IncomingMessage, response: ServerR
     drain(request);
     answerUnavailable(response, error);
   });
-  if (hasBody) request.pipe(gatherInto(out));
+  if (hasBody(request)) request.pipe(gatherInto(out));
   else out.end();
+}
+
+const isChunked = (request: IncomingMessage) => request.headers['transfer-encoding'] !== undefined;
+const hasBody = (request: IncomingMessage) => isChunked(request) || Number(request.headers['content-length'] ?? 0) > 0;
+
+/** For what cannot be read as a request: LXD's error envelope, and the end of the connection. */
+function refuseConnection(socket: Duplex, status: 400 | 431): void {
+  if (!socket.writable) return void socket.destroy();
+  const error = status === 431 ? 'The headers of the request are too large' : 'The request cannot be read';
+  const body = `${JSON.stringify({ type: 'error', error, error_code: status, metadata: null })}\n`;
+  const headers = ['content-type', 'application/json', 'content-length', String(body.length), 'connection', 'close'];
+  socket.on('error', () => socket.destroy());
+  socket.end(renderHead(`HTTP/1.1 ${status} ${http.STATUS_CODES[status]}`, headers) + body);
 }
 
 function drain(request: IncomingMessage): void {
@@ -175,7 +201,9 @@ function answerUnavailable(response: ServerResponse, cause: Error): void {
 function forwardUpgrade(upstream: Upstream, request: IncomingMessage, socket: Duplex, head: Buffer): void {
   const extra = ['connection', 'Upgrade', 'upgrade', request.headers.upgrade ?? 'websocket'];
   socket.on('error', () => socket.destroy());
-  const out = openUpstream(upstream, request, extra);
+  // A connection of its own, that nobody else's request can follow on.
+  const agent = createPool(upstream.socket, { keepAlive: false });
+  const out = openUpstream(upstream, request, { extra, agent });
   socket.once('close', () => out.destroy());
   out.once('upgrade', (answer, remote, first: Buffer) => {
     const headers = [...passingHeaders(answer.rawHeaders), 'connection', 'Upgrade', 'upgrade', 'websocket'];

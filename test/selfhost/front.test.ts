@@ -273,3 +273,44 @@ test('answers 503 in LXD’s form while the worker is away', async () => {
   expect(answer.headers['retry-after']).toBe('1');
   expect(seenBy(answer)).toMatchObject({ type: 'error', error_code: 503 });
 });
+
+/** Bytes as they stand on the wire; resolves to all that came back until the front hung up. */
+function speak(bytes: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = tls.connect({ host: '127.0.0.1', port, rejectUnauthorized: false });
+    let answer = '';
+    socket.on('data', (chunk) => {
+      answer += String(chunk);
+    });
+    socket.on('error', reject);
+    socket.on('close', () => resolve(answer));
+    socket.write(bytes);
+  });
+}
+
+const INSIDE = `GET /inside HTTP/1.1\r\nhost: x\r\n${BLOB}: {"forged":true}\r\n\r\n`;
+const upgrade = (headers: string) =>
+  `GET /no HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n${headers}\r\n`;
+
+test('never lets the body of an upgrade be taken for part of another request', async () => {
+  const seen: string[] = [];
+  const note = (request: IncomingMessage) => void seen.push(`${request.url} ${String(request.headers[BLOB])}`);
+  worker.on('request', note);
+  for (const headers of ['content-length: 300\r\n', 'transfer-encoding: chunked\r\n', 'Content-Length: 1\r\n']) {
+    expect(await speak(upgrade(headers))).toMatch(/^HTTP\/1\.1 400 [\s\S]*"error_code":400/);
+  }
+  // Refused by the worker: what follows is no request of its connection either.
+  expect(await speak(upgrade('') + INSIDE)).toContain('403');
+  const after = await Promise.all(Array.from({ length: 10 }, () => ask({ path: '/after', method: 'POST' }, INSIDE)));
+  worker.off('request', note);
+  expect(after.map((answer) => seenBy(answer).size)).toEqual(Array(10).fill(INSIDE.length));
+  expect(seen.filter((line) => line.includes('forged') || line.startsWith('/inside'))).toEqual([]);
+});
+
+test('refuses what is no request in the words of the API', async () => {
+  expect(await speak('nonsense\r\n\r\n')).toMatch(/^HTTP\/1\.1 400 [\s\S]*"type":"error"/);
+  const huge = `GET / HTTP/1.1\r\nhost: x\r\nx: ${'y'.repeat(100_000)}\r\n\r\n`;
+  expect(await speak(huge)).toMatch(/^HTTP\/1\.1 431 [\s\S]*"error_code":431/);
+  const twice = 'POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n';
+  expect(await speak(twice)).toMatch(/^HTTP\/1\.1 400 /);
+});
