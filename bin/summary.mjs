@@ -2,7 +2,7 @@
  * The closing lines of `npm test`: every failed and skipped test by name, then the count over all layers. Exits 1 when a
  * test failed, or when a layer ran none (a required suite may not be skipped as a whole).
  *
- *     node bin/summary.mjs .longshore/test unit worker root integration e2e
+ *     node bin/summary.mjs .longshore/test unit worker root integration security e2e
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';

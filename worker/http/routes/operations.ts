@@ -5,7 +5,7 @@ import { forbidden, fromWireError, WireError } from '#protocol/errors.ts';
 import { statusName, withoutStreams } from '#worker/domain/operation.ts';
 import { authorizeBySecret, getVisibleOperation, listVisibleOperations } from '#worker/services/operation-access.ts';
 import { cancelOperation, waitOperation } from '#worker/services/operations.ts';
-import { type OperationRow, operationToApi } from '#worker/state/operations.ts';
+import { getOperation, type OperationRow, operationToApi } from '#worker/state/operations.ts';
 import { sync } from '../envelope.ts';
 import { type App, route } from '../route.ts';
 
@@ -78,6 +78,8 @@ export function operationRoutes(app: App): void {
       access: 'secret',
     },
     async ({ ctx, params, request }) => {
+      // No object is made for what is no operation: each leaves a file on a self-hosted disk.
+      await getOperation(ctx.db, params.id);
       const answer = await ctx.objects.streams.connect(params.id, request);
       if (answer.status < 400) return answer;
       throw fromWireError(StreamRefusal.parse(await answer.json()).error);
