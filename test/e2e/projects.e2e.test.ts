@@ -1,5 +1,5 @@
 /** Projects and clients confined to them, by the stock client. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -93,7 +93,13 @@ describe('a project', () => {
     // Its own default profile is empty.
     await ok('profile', 'device', 'add', 'default', 'root', 'disk', 'path=/', 'pool=default', '--project', owning);
     await ok('profile', 'device', 'add', 'default', 'eth0', 'nic', 'network=lxdbr0', '--project', owning);
-    await ok('image', 'copy', 'longshore:tiny', 'longshore:', '--target-project', owning, '--copy-aliases');
+    const exported = join(conf, 'image');
+    await mkdir(exported);
+    await ok('image', 'export', 'tiny', exported);
+    // The metadata's name begins with `meta-`, and comes first; the rest are hex digits.
+    const files = (await readdir(exported)).sort().reverse();
+    const paths = files.map((file) => join(exported, file));
+    await ok('image', 'import', ...paths, '--alias', 'tiny', '--project', owning);
     await Promise.all([
       ok('launch', 'tiny', twin),
       ok('launch', 'tiny', twin, '--project', borrowing),
@@ -131,6 +137,14 @@ describe('a project', () => {
     expect(await profiles(borrowing)).toEqual(await profiles('default'));
     expect(await profiles('default')).not.toContain(own);
     await ok('profile', 'delete', own, '--project', owning);
+  });
+
+  it('has no more instances than its limit', async () => {
+    await ok('project', 'set', borrowing, 'limits.instances', '1');
+    const refused = await lxc('launch', 'tiny', newName('none'), '--project', borrowing);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain(`Reached maximum number of instances in project "${borrowing}"`);
+    await ok('project', 'unset', borrowing, 'limits.instances');
   });
 
   it('is not deleted, renamed or given other features while something is in it', async () => {
@@ -175,7 +189,9 @@ describe('a client that is confined to a project', () => {
     expect(await confined('list', '--project', 'default')).toEqual(denied);
     expect(await confined('list', '--project', owning)).toEqual(denied);
     expect(await confined('exec', twin, '--project', owning, '--', 'true')).toEqual(denied);
-    expect(await confined('delete', '--force', twin, '--project', owning)).toEqual(denied);
+    expect(await confined('delete', '--force', twin, '--project', owning)).toEqual(
+      refusal(`Failed checking instance exists "cluster:${twin}": not authorized`),
+    );
     expect(await confined('project', 'show', owning)).toEqual(denied);
     expect(await confined('project', 'create', newName('theirs'))).toEqual(denied);
     expect(await confined('project', 'set', borrowing, 'limits.instances', '99')).toEqual(denied);

@@ -3,7 +3,7 @@
  * written; the reservation ends whatever happens.
  */
 import type { InstancesPost } from '#protocol/api/instance.ts';
-import { AppError, badRequest, conflict, notFound } from '#protocol/errors.ts';
+import { AppError, badRequest, conflict, forbidden, notFound } from '#protocol/errors.ts';
 import { checkInstanceName, checkProfileName } from '#protocol/names.ts';
 import { type Config, type Devices, dropEmptyOptions } from '#worker/domain/config.ts';
 import { dropEmpty, replaceConfig } from '#worker/domain/instance-config.ts';
@@ -24,6 +24,7 @@ import {
 import { instanceResources } from '#worker/state/instance-urls.ts';
 import { insertPlacement } from '#worker/state/placement.ts';
 import { toPoolSpec } from '#worker/state/pools.ts';
+import { isOutOfRoom, requireRoom } from '#worker/state/project-room.ts';
 import type { Authorized } from './context.ts';
 import { NO_COPY, planCopy, requireSamePool } from './instance-copy.ts';
 import { placementNote } from './instance-placement.ts';
@@ -152,6 +153,7 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
   if (asked.image.by !== 'none' && !image) throw notFound('Image');
   if (image && image.type !== 'container') throw badRequest('The image is for virtual machines');
   if (facts.nameTaken) throw conflict(NAME_TAKEN);
+  if (facts.room !== null && facts.room <= 0) throw outOfRoom(project);
 
   const layers = pickProfiles(asked.profiles, facts.layers);
   const { networks } = facts;
@@ -212,6 +214,7 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
       writes: [
         ...(request.alongside?.({ instanceId: draft.id, name: asked.name, operationId }) ?? []),
         insertInstance(ctx.db, row),
+        ...(facts.room === null ? [] : [requireRoom(ctx.db, project)]),
         insertPlacement(ctx.db, placementNote({ instanceId: draft.id, target }, placement, draft.createdAt)),
         ...(image ? [touchImage(ctx.db, image, ctx.now())] : []),
       ],
@@ -232,7 +235,8 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
       ],
     });
   } catch (error) {
-    // Another request took the name between the read and the write.
+    // Another request took the name, or the last place, between the read and the write.
+    if (isOutOfRoom(error)) throw outOfRoom(project);
     throw error instanceof AppError && error.code === 'conflict' ? conflict(NAME_TAKEN, error) : error;
   } finally {
     await ctx.objects.cluster.settle(draft.id).catch((error: unknown) => {
@@ -241,6 +245,8 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
     });
   }
 }
+
+const outOfRoom = (project: string) => forbidden(`Reached maximum number of instances in project "${project}"`);
 
 /** The networks that the member must have: those that exist of what NICs name. */
 function managedNames(expanded: Expanded, facts: CreationFacts): string[] {

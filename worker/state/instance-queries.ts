@@ -10,6 +10,7 @@ import { type Db, guardDb, type Write } from './db.ts';
 import type { ImageRow } from './images.ts';
 import type { NetworkMemberRow, NetworkRow } from './networks.ts';
 import type { PoolMemberRow, PoolRow } from './pools.ts';
+import { readRoom, roomQuery } from './project-room.ts';
 import {
   imageAliases,
   images,
@@ -227,6 +228,8 @@ export interface CreationFacts {
   poolMembers: PoolMemberRow[];
   networks: NetworkRow[];
   networkMembers: NetworkMemberRow[];
+  /** How many more instances the project may have; null: any number. */
+  room: number | null;
 }
 
 function imageCondition(project: SQL, query: ImageQuery): SQL | undefined {
@@ -261,7 +264,7 @@ export async function loadCreationFacts(db: Db, query: CreationQuery): Promise<C
   const isLayer = and(eq(profiles.project, profileProject), inArray(profiles.name, [...query.profileNames]));
   const named = (option: 'pool' | 'network' | 'parent') =>
     sql`(select json_extract(device.value, ${`$.${option}`}) from ${profiles}, json_each(${profiles.devices}) as device where ${isLayer})`;
-  const [taken, layers, imageRows, memberRows, poolRows, poolMembers, networkRows, ownNetworks] = await guardDb(() =>
+  const [taken, layers, imageRows, memberRows, poolRows, poolParts, networkRows, netParts, room] = await guardDb(() =>
     db.batch([
       db.select({ id: instances.id }).from(instances).where(isInstance(query.project, query.name)).limit(1),
       db.select(layerColumns).from(profiles).where(isLayer),
@@ -292,6 +295,7 @@ export async function loadCreationFacts(db: Db, query: CreationQuery): Promise<C
             sql`${networkMembers.network} in ${named('parent')}`,
           ),
         ),
+      roomQuery(db, query.project),
     ]),
   );
   if (query.image.by === 'fingerprint' && imageRows.length > 1)
@@ -302,9 +306,10 @@ export async function loadCreationFacts(db: Db, query: CreationQuery): Promise<C
     image: imageRows[0],
     members: memberRows,
     pools: poolRows,
-    poolMembers,
+    poolMembers: poolParts,
     networks: networkRows,
-    networkMembers: ownNetworks,
+    networkMembers: netParts,
+    room: readRoom(room),
   };
 }
 

@@ -16,7 +16,7 @@ import { getPlacement } from '#worker/services/instance-placement.ts';
 import { changeAllStates, changeState, deleteInstance, renameInstance } from '#worker/services/instance-state.ts';
 import { patchInstance, putInstance } from '#worker/services/instance-update.ts';
 import { getApiInstance, getInstanceState, listApiInstances } from '#worker/services/instances.ts';
-import { commands, instances, operations, profiles } from '#worker/state/schema.ts';
+import { commands, instances, operations, profiles, projects } from '#worker/state/schema.ts';
 import { FINGERPRINT, openWorld, type World } from './instance-world.ts';
 
 let world: World;
@@ -50,6 +50,28 @@ const confine = () => {
 };
 
 describe('creating', () => {
+  it.each(['limits.instances', 'limits.containers'])(
+    'keeps to %s of the project, also at the same moment',
+    async (key) => {
+      await world.db
+        .update(projects)
+        .set({ config: { [key]: '2' } })
+        .where(eq(projects.name, 'default'));
+      const names = ['one', 'two', 'three', 'four'];
+      const ended = await Promise.allSettled(names.map((name) => create({ name })));
+      expect(ended.filter(({ status }) => status === 'fulfilled')).toHaveLength(2);
+      const reached = { status: 403, message: 'Reached maximum number of instances in project "default"' };
+      for (const one of ended) if (one.status === 'rejected') expect(one.reason).toMatchObject(reached);
+      expect(await refusal(create({ name: 'five' }))).toEqual(reached);
+      expect(await world.db.select().from(instances)).toHaveLength(2);
+      expect(await world.db.select().from(operations)).toHaveLength(2);
+      await world.db
+        .delete(instances)
+        .where(eq(instances.name, (await world.db.select().from(instances))[0]?.name ?? ''));
+      await create({ name: 'five' });
+    },
+  );
+
   it('writes instance, operation and command, delivers, and ends the reservation', async () => {
     const operation = await create({
       start: true,
