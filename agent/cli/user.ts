@@ -2,6 +2,7 @@
 import { defineCommand } from 'citty';
 import { z } from 'zod';
 import { openTerminal } from '../prompt/terminal.ts';
+import { columns } from './columns.ts';
 import { askLocally, CONFIG_ARG } from './local-api.ts';
 import { reporting } from './reporting.ts';
 
@@ -33,9 +34,9 @@ const add = defineCommand({
       const projects = args.projects?.split(',').filter(Boolean) ?? null;
       const body = { name: args.name, password, projects, read_only: args['read-only'] };
       const made = NewUser.parse(await askLocally(args.config, 'POST', USERS, body));
-      if (made.password === undefined) console.log(`User "${made.name}" can log in`);
-      else
-        console.log(`User "${made.name}" can log in with this password, which is not shown again:\n${made.password}`);
+      if (made.password === undefined) return console.log(`User "${made.name}" can log in`);
+      console.error(`User "${made.name}" can log in. The password is shown this once:`);
+      console.log(made.password);
     }),
 });
 
@@ -45,12 +46,13 @@ const list = defineCommand({
   run: ({ args }) =>
     reporting(async () => {
       const users = z.array(User).parse(await askLocally(args.config, 'GET', `${USERS}?recursion=1`));
-      for (const user of users) {
-        const projects = user.projects === null ? 'everything' : `projects ${user.projects.join(', ')}`;
-        console.log(
-          `${user.name}\t${projects}\t${user.read_only ? 'read-only' : 'read and write'}\t${user.created_at}`,
-        );
-      }
+      const rows = users.map(({ name, projects, read_only, created_at }) => [
+        name,
+        projects?.join(',') ?? '(all)',
+        read_only ? 'read-only' : 'full',
+        created_at,
+      ]);
+      console.log(columns(['NAME', 'PROJECTS', 'SCOPE', 'CREATED AT'], rows));
     }),
 });
 

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { createRemoteJWKSet, customFetch, decodeJwt, jwtVerify, SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
 import { signToken } from '#worker/lib/access-token.ts';
@@ -239,6 +240,44 @@ describe('the login page', () => {
     expect(page.text + again.text).not.toContain('<script');
     expect(again.text).toContain('&quot;&gt;&lt;script&gt;');
     expect(device.user_code).toMatch(/^[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}$/);
+  });
+});
+
+describe('whatever is sent to the issuer', () => {
+  it('is answered with a refusal that says what is wrong, never with an error of ours', async () => {
+    const world = await openIssuer();
+    await world.addUser('ada');
+    const device = await askForLogin(world);
+    const { form, cookie } = await openPage(world, device);
+    const garbage = fc.oneof(
+      fc.string({ unit: 'binary', maxLength: 300 }),
+      fc.constantFrom(
+        form,
+        device.device_code,
+        device.user_code,
+        'longshore',
+        'refresh_token',
+        'ada',
+        '',
+        'v1.e30.e30',
+      ),
+    );
+    const field = fc.constantFrom('form', 'user_code', 'name', 'grant_type', 'device_code', 'client_id', 'decision');
+    const path = fc.constantFrom('/issuer/device', '/issuer/token', '/issuer/login', '/issuer/login/decision');
+    const headers = fc.record({
+      cookie: fc.constantFrom(cookie, 'a', '__Host-longshore-login=%00'),
+      authorization: fc.constantFrom('Basic !', 'Basic OjolRTA=', 'Bearer x'),
+    });
+    await fc.assert(
+      fc.asyncProperty(path, fc.dictionary(field, garbage), headers, async (to, fields, sent) => {
+        const { status } = await world.send(to, { form: fields, headers: sent });
+        expect([200, 400, 401, 403, 404, 409, 429]).toContain(status);
+      }),
+      { numRuns: 150 },
+    );
+    const large = await world.send('/issuer/token', { form: { client_id: 'x'.repeat(20_000) } });
+    expect(large.status).toBe(413);
+    expect(await world.db.select().from(userLogins)).toEqual([]);
   });
 });
 
