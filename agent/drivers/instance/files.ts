@@ -214,6 +214,10 @@ export function createFileInRoot(
   return guarded(path, () => create(path, MAX_DANGLING_LINKS));
 }
 
+/** Opens a directory; the caller closes the descriptor. Throws `not_found`, also for what is no directory. */
+export const openDirectoryInRoot = (root: InstanceRoot, path: string): number =>
+  guarded(path, () => openInRoot(root.fd, path, O_RDONLY | O_DIRECTORY));
+
 /** Names in a directory, sorted, without `.` and `..`. */
 export const listDirectoryInRoot = (root: InstanceRoot, path: string): string[] =>
   guarded(path, () =>

@@ -20,6 +20,7 @@ import {
   listDirectoryInRoot,
   makeDirectoryInRoot,
   makeSymlinkInRoot,
+  openDirectoryInRoot,
   openFileInRoot,
   removeInRoot,
   statInRoot,
@@ -83,6 +84,10 @@ function refuseExisting(root: InstanceRoot, path: string): void {
   throw conflict(`File "${path}" already exists`);
 }
 
+/** A directory, too: clients open it to see what it is, and list it by its name then. */
+const openForReading = (root: InstanceRoot, path: string): number =>
+  statPathInRoot(root, path)?.isDirectory() ? openDirectoryInRoot(root, path) : openFileInRoot(root, path);
+
 function openForWriting(root: InstanceRoot, path: string, flags: number, wanted: Attributes): number {
   if (flags & EXCLUSIVE) refuseExisting(root, path);
   if (!(flags & CREATE) && statPathInRoot(root, path) === null) throw new AppError('not_found', 'Not Found');
@@ -105,7 +110,7 @@ const open: Act = (root, packet, handles) => {
   const path = packet.text();
   const flags = packet.uint32();
   const wanted = packet.attributes();
-  const openNow = () => (flags & WRITE ? openForWriting(root, path, flags, wanted) : openFileInRoot(root, path));
+  const openNow = () => (flags & WRITE ? openForWriting(root, path, flags, wanted) : openForReading(root, path));
   return [FX.handle, field(handles.add(() => ({ type: 'file', path, fd: openNow() })))];
 };
 

@@ -154,6 +154,13 @@ describe('an SFTP session', () => {
     await statusOf(FX.close, handle);
   });
 
+  it('opens a directory to be looked at, not read', async () => {
+    const handle = await open('/etc', READ);
+    expect((await ask(FX.fstat, handle)).rest.attributes().mode).toBe(IS_DIRECTORY | statSync(join(top, 'etc')).mode);
+    expect(await statusOf(FX.read, handle, uint64(0), uint32(10))).toBe(STATUS.failure);
+    expect(await statusOf(FX.close, handle)).toBe(STATUS.ok);
+  });
+
   it('changes attributes by path and by handle', async () => {
     await put('/etc/file', 'content');
     const change = { mode: 0o4755, owner: { uid: 1, gid: 2 }, times: { accessed: 1000, modified: 2000 } };

@@ -1,5 +1,6 @@
 /** `incus` 6.0, unmodified. What it needs another API for than LXD 5.0's is in docs/clients.md. */
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -31,6 +32,8 @@ afterAll(async () => {
 const listed = async (...names: string[]): Promise<Listed[]> =>
   ((await incus.json('list', '--format', 'json')) as Listed[]).filter((it) => names.includes(it.name));
 
+const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+
 describe('incus as a client of the cluster', () => {
   it('is trusted by its own certificate after a token was given once', async () => {
     expect(await incus.ok('info')).toContain('auth: trusted');
@@ -56,6 +59,38 @@ describe('incus as a client of the cluster', () => {
       code: 3,
     });
     expect(await incus.run(['exec', name, '--', 'no-such-program'])).toMatchObject({ code: 127 });
+  });
+
+  it('pushes files and trees with owner and mode, and pulls them back identical', async () => {
+    const content = randomBytes(20 * 1000 * 1000);
+    const tree = join(directory, 'tree');
+    await mkdir(join(tree, 'sub'), { recursive: true });
+    await writeFile(join(tree, 'large'), content);
+    await writeFile(join(tree, 'sub/script'), '#!/bin/sh\n', { mode: 0o750 });
+    await symlink('sub/script', join(tree, 'link'));
+    await incus.ok('file', 'push', '--recursive', '--create-dirs', tree, `${name}/srv/a`);
+    const look = 'cd /srv/a/tree && stat -c "%a %F" sub/script link && readlink link && sha256sum < large';
+    const seen = await incus.ok('exec', name, '--', 'sh', '-c', look);
+    expect(seen).toBe(`750 regular file\n777 symbolic link\nsub/script\n${sha256(content)}  -\n`);
+    await incus.ok('file', 'pull', '--recursive', `${name}/srv/a/tree`, join(directory, 'back'));
+    expect(sha256(await readFile(join(directory, 'back/tree/large')))).toBe(sha256(content));
+    expect(await readlink(join(directory, 'back/tree/link'))).toBe('sub/script');
+
+    const owned = ['--uid', '1000', '--gid', '1000', '--mode', '0640'];
+    await incus.ok('file', 'push', ...owned, join(tree, 'sub/script'), `${name}/srv/owned`);
+    expect(await incus.ok('exec', name, '--', 'stat', '-c', '%a %u %g', '/srv/owned')).toBe('640 1000 1000\n');
+    expect(await incus.ok('file', 'pull', `${name}/srv/owned`, '-')).toBe('#!/bin/sh\n');
+    await incus.ok('file', 'delete', `${name}/srv/owned`);
+    const gone = await incus.run(['file', 'pull', `${name}/srv/owned`, '-']);
+    expect(gone).toMatchObject({ code: 1, stderr: expect.stringContaining('file does not exist') });
+  });
+
+  it('reaches the files of a stopped instance', async () => {
+    await incus.ok('stop', '--force', name);
+    await writeFile(join(directory, 'late'), 'late');
+    await incus.ok('file', 'push', join(directory, 'late'), `${name}/srv/late`);
+    await incus.ok('start', name);
+    expect(await incus.ok('exec', name, '--', 'cat', '/srv/late')).toBe('late');
   });
 
   it('sets, reads and unsets config keys', async () => {
