@@ -4,7 +4,7 @@ import type { Env } from '#worker/env.ts';
 import type { Context } from '#worker/services/context.ts';
 import { failure } from './envelope.ts';
 import { errorResponse } from './errors.ts';
-import { tellHowToLogIn } from './oidc-challenge.ts';
+import { isOfApi, tellHowToLogIn } from './oidc-challenge.ts';
 import { type App, newApp } from './route.ts';
 
 /** Makes the context of one request; `looks` when it changes nothing. The real one is in `context.ts`. */
@@ -26,7 +26,7 @@ export function createBase(createContext: ContextFactory): App {
     // What only looks is much and changes nothing. Queries are left out: they may carry secrets of streams.
     const answered = { method, path, status: c.res.status, durationMs: Date.now() - startedMs };
     ctx.log[looks ? 'debug' : 'info']('http.answered', answered);
-    if ([401, 403].includes(c.res.status) && (path === '/1.0' || path.startsWith('/1.0/'))) {
+    if ([401, 403].includes(c.res.status) && isOfApi(path)) {
       await tellHowToLogIn(ctx, c.req.raw, c.res.headers);
     }
     // An upgrade's answer belongs to the runtime: its headers are not ours to change.

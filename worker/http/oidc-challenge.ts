@@ -11,6 +11,9 @@ import { bearerKind } from './bearer.ts';
 
 const TOKEN = /^Bearer(?:\s+(\S*))?\s*$/i;
 
+/** What is not of the API has other ways to know who calls, if any. */
+export const isOfApi = (path: string): boolean => path === '/1.0' || path.startsWith('/1.0/');
+
 /** Bearer tokens of other kinds are not replaced by logging in. */
 function wantsLogin(request: Request): boolean {
   const token = TOKEN.exec(request.headers.get('authorization') ?? '');
@@ -27,7 +30,7 @@ const demandsLogin = ({ headers }: Request) =>
  * that would take no answer for strangers where there is none.
  */
 export async function demandLogin(ctx: Context, request: Request, caller: Caller): Promise<Caller> {
-  if (caller.trusted) return caller;
+  if (caller.trusted || !isOfApi(new URL(request.url).pathname)) return caller;
   const demands = demandsLogin(request);
   if (!demands && !wantsLogin(request)) return caller;
   if ((await readOidcMode(ctx.db)) !== null) throw new AppError('unauthorized', 'not authorized');

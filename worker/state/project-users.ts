@@ -30,7 +30,7 @@ export async function listProjectUsers(db: Db, project: string | null): Promise<
 }
 
 /** What may be confined to projects: their names, and null for all of them. */
-const CONFINED = [sql`certificates`, sql`access_tokens`];
+const CONFINED = [sql`certificates`, sql`access_tokens`, sql`users`];
 
 /** Its own default profile does not count. */
 const isEmpty = (project: string): SQL =>
@@ -39,7 +39,7 @@ const isEmpty = (project: string): SQL =>
     and not exists (select 1 from storage_volumes where project = ${project})
     and not exists (select 1 from profiles where project = ${project} and name <> 'default')`;
 
-/** False when something is in the project: then nothing happens. Certificates and tokens confined to it lose it. */
+/** False when something is in the project: then nothing happens. Certificates, tokens and users confined to it lose it. */
 export async function deleteEmptyProject(
   db: Db,
   { name, event, now }: { name: string; event: LifecycleDraft; now: string },

@@ -294,6 +294,18 @@ describe('an access token', () => {
     expect([await status('/1.0/profiles'), await status('/1.0/auth/users')]).toEqual([200, 200]);
   });
 
+  it('follows its user’s project to another name, and has none left once that is deleted', async () => {
+    const world = await openIssuer();
+    await world.call('POST', '/1.0/projects', { body: { name: 'blog' } });
+    await world.addUser('ada', { projects: ['blog'] });
+    const { access_token } = await obtainTokens(world, 'ada');
+    await world.call('POST', '/1.0/projects/blog', { body: { name: 'diary' } });
+    expect((await bear(world, access_token, '/1.0/profiles?project=diary')).status).toBe(200);
+    await world.call('DELETE', '/1.0/projects/diary');
+    const [{ projects } = {}] = (await world.call('GET', '/1.0/auth/users?recursion=1')).body.metadata;
+    expect(projects).toEqual([]);
+  });
+
   it.each([
     ['the user is removed', 'DELETE', undefined],
     ['the password changes', 'PATCH', { password: 'another long password' }],
