@@ -48,7 +48,7 @@ export const InstanceSource = z.object({
 });
 export type InstanceSource = z.infer<typeof InstanceSource>;
 
-/** `POST /1.0/instances`. `profiles` null means the default profile, `[]` none. */
+/** `POST /1.0/instances`. `profiles` null means the image's, `[]` none. */
 export const InstancesPost = z
   .object({
     name: text(),

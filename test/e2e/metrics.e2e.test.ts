@@ -1,10 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { request } from 'node:https';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { exec } from '#agent/system/exec.ts';
 import { parseMetrics, type Scrape } from '#test/harness/metrics-text.ts';
+import { get, type Identity, makeIdentity } from './raw.ts';
 import { cluster, lxc, newName, newNames, removeInstances, waitFor } from './support.ts';
 
 const HOSTS = ['host1', 'host2', 'host3'];
@@ -12,44 +11,10 @@ const names = newNames('metric', HOSTS.length);
 const project = newName('metric-project');
 const directory = mkdtempSync(join(tmpdir(), 'longshore-metrics-'));
 
-interface Identity {
-  cert: Buffer;
-  key: Buffer;
-}
-
-/** A certificate as an operator makes one for Prometheus. */
-async function makeIdentity(name: string): Promise<Identity & { file: string }> {
-  const [key, file] = [join(directory, `${name}.key`), join(directory, `${name}.crt`)];
-  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:secp384r1', '-nodes', '-days', '2'];
-  await exec('openssl', ['req', '-x509', ...kind, '-subj', `/CN=${name}`, '-keyout', key, '-out', file]);
-  return { file, cert: readFileSync(file), key: readFileSync(key) };
-}
-
-/** One request as Prometheus makes it. */
-function get(path: string, identity: Identity | null): Promise<{ status: number; type: string; text: string }> {
-  return new Promise((resolve, reject) => {
-    const options = { host: '127.0.0.1', port: cluster.port, path, rejectUnauthorized: false, agent: false };
-    const sent = request({ ...options, ...(identity ?? {}) }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('error', reject);
-      response.on('end', () =>
-        resolve({
-          status: response.statusCode ?? 0,
-          type: response.headers['content-type'] ?? '',
-          text: Buffer.concat(chunks).toString(),
-        }),
-      );
-    });
-    sent.on('error', reject);
-    sent.end();
-  });
-}
-
 async function scrape(identity: Identity | null, query = ''): Promise<Scrape> {
-  const { status, type, text } = await get(`/1.0/metrics${query}`, identity);
+  const { status, headers, text } = await get(`/1.0/metrics${query}`, identity);
   expect({ status, text: status === 200 ? '' : text }).toEqual({ status: 200, text: '' });
-  expect(type).toMatch(/^text\/plain/);
+  expect(headers['content-type']).toMatch(/^text\/plain/);
   return parseMetrics(text);
 }
 
@@ -62,7 +27,7 @@ const instancesIn = (from: Scrape) => new Set(from.series.flatMap(({ labels }) =
 let prometheus: Identity;
 
 beforeAll(async () => {
-  const made = await makeIdentity('prometheus');
+  const made = await makeIdentity(directory, 'prometheus');
   prometheus = made;
   expect(await lxc('config', 'trust', 'add', made.file, '--type', 'metrics', '--name', 'prometheus')).toMatchObject({
     code: 0,
@@ -149,7 +114,7 @@ describe('one scrape with a metrics certificate', () => {
 });
 
 it('shows a restricted certificate its projects and nothing of the hosts', async () => {
-  const made = await makeIdentity('prometheus-restricted');
+  const made = await makeIdentity(directory, 'prometheus-restricted');
   const restriction = ['--restricted', '--projects', project];
   expect(
     await lxc('config', 'trust', 'add', made.file, '--type', 'metrics', '--name', 'prometheus-r', ...restriction),

@@ -15,6 +15,7 @@ import type { Write } from '#worker/state/db.ts';
 import type { ImageRow } from '#worker/state/images.ts';
 import {
   type CreationFacts,
+  type CreationQuery,
   insertInstance,
   type LoadedInstance,
   loadCreationFacts,
@@ -83,8 +84,9 @@ function readRequest({ body, target }: CreateRequest) {
   if (target?.startsWith('@') && target.length === 1) throw badRequest('Invalid target "@"');
   const limits = body.instance_type === '' ? {} : parseInstanceType(body.instance_type);
   if (limits === null) throw badRequest(`Provided instance type doesn't exist: ${body.instance_type}`);
-  const profiles = body.profiles ?? ['default'];
-  for (const profile of profiles) if (checkProfileName(profile) !== null) throw badRequest('Invalid profile name');
+  const { profiles } = body;
+  for (const profile of profiles ?? [])
+    if (checkProfileName(profile) !== null) throw badRequest('Invalid profile name');
   const config: Config = { ...limits, ...body.config };
   const devices = dropEmptyOptions(body.devices);
   validateOwn({ config, devices }, CREATING);
@@ -135,16 +137,32 @@ async function requireGroup(ctx: Authorized, name: string): Promise<void> {
   throw badRequest(`Cluster group "${name}" doesn't exist`);
 }
 
+const DEFAULT_PROFILES = ['default'];
+
+/** Who names no profiles gets the image's; few images have others than the default one, so they are read on demand. */
+async function loadFacts(
+  ctx: Authorized,
+  named: readonly string[] | null,
+  query: Omit<CreationQuery, 'profileNames'>,
+): Promise<CreationFacts & { profiles: string[] }> {
+  const profiles = [...(named ?? DEFAULT_PROFILES)];
+  const facts = await loadCreationFacts(ctx.db, { ...query, profileNames: profiles });
+  const ofImage = named === null ? (facts.image?.profiles ?? profiles) : profiles;
+  if (ofImage.every((name, index) => name === profiles[index]) && ofImage.length === profiles.length) {
+    return { ...facts, profiles };
+  }
+  return { ...(await loadCreationFacts(ctx.db, { ...query, profileNames: ofImage })), profiles: ofImage };
+}
+
 /** Starts the creation. Throws `AppError` for every refusal; then nothing has been written. */
 export async function createInstance(ctx: Authorized, request: CreateRequest) {
   const { project, target, body } = request;
   const asked = readRequest(request);
   if (target?.startsWith('@')) await requireGroup(ctx, target.slice(1));
   const nics = nicNetworks(asked.devices);
-  const facts = await loadCreationFacts(ctx.db, {
+  const { profiles, ...facts } = await loadFacts(ctx, asked.profiles, {
     project,
     name: asked.name,
-    profileNames: asked.profiles,
     image: asked.image,
     pools: own(Object.values(asked.devices).map((device) => device.pool)),
     networks: [...nics.required, ...nics.possible],
@@ -155,7 +173,7 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
   if (facts.nameTaken) throw conflict(NAME_TAKEN);
   if (facts.room !== null && facts.room <= 0) throw outOfRoom(project);
 
-  const layers = pickProfiles(asked.profiles, facts.layers);
+  const layers = pickProfiles(profiles, facts.layers);
   const { networks } = facts;
   const restricted = isRestricted(ctx);
   const { name, config, devices } = asked;
@@ -173,7 +191,7 @@ export async function createInstance(ctx: Authorized, request: CreateRequest) {
     description: body.description,
     ephemeral: body.ephemeral,
     createdAt: ctx.now(),
-    profiles: asked.profiles,
+    profiles,
     config: initialConfig(ctx, asked.config, image, expanded.devices),
     devices: asked.devices,
   };

@@ -16,7 +16,7 @@ import { getPlacement } from '#worker/services/instance-placement.ts';
 import { changeAllStates, changeState, deleteInstance, renameInstance } from '#worker/services/instance-state.ts';
 import { patchInstance, putInstance } from '#worker/services/instance-update.ts';
 import { getApiInstance, getInstanceState, listApiInstances } from '#worker/services/instances.ts';
-import { commands, instances, operations, profiles, projects } from '#worker/state/schema.ts';
+import { commands, images, instances, operations, profiles, projects } from '#worker/state/schema.ts';
 import { FINGERPRINT, openWorld, type World } from './instance-world.ts';
 
 let world: World;
@@ -158,6 +158,18 @@ describe('creating', () => {
   it('takes null profiles for the default one and [] for none', async () => {
     await create({ profiles: [], devices: { root: { type: 'disk', path: '/', pool: 'local' } } });
     expect((await row()).profiles).toEqual([]);
+  });
+
+  it('takes the profiles of the image for those it is not told', async () => {
+    await world.db
+      .insert(profiles)
+      .values({ project: 'default', name: 'web', config: { 'user.web': '1' }, devices: {} });
+    await world.db.update(images).set({ profiles: ['default', 'web'] });
+    await create();
+    await create({ name: 'c2', profiles: ['default'] });
+    expect([(await row()).profiles, (await row('c2')).profiles]).toEqual([['default', 'web'], ['default']]);
+    await world.db.update(images).set({ profiles: ['gone'] });
+    expect(await refusal(create({ name: 'c3' }))).toMatchObject({ message: 'Requested profile "gone" doesn\'t exist' });
   });
 
   it("uses the default project's profiles and images where the project has none", async () => {
