@@ -49,6 +49,8 @@ interface Upstream {
   agent: http.Agent;
   blobHeader: string;
   blobs: WeakMap<TLSSocket, string>;
+  /** Connections that are no HTTP any more: the server forgets them, and yet waits for them when it closes. */
+  upgraded: Set<Duplex>;
 }
 
 /** Listens on every address or on none: throws the first failure, with `code` EADDRINUSE when a port is taken. */
@@ -58,10 +60,13 @@ export async function startFront(options: FrontOptions): Promise<Front> {
     agent: createPool(options.upstream),
     blobHeader: options.blobHeader,
     blobs: new WeakMap(),
+    upgraded: new Set(),
   };
   const servers: https.Server[] = [];
   const close = async () => {
-    await Promise.all(servers.map((server) => closeServer(server)));
+    const closed = Promise.all(servers.map((server) => closeServer(server)));
+    for (const socket of upstream.upgraded) socket.destroy();
+    await closed;
     upstream.agent.destroy();
   };
   try {
@@ -105,6 +110,8 @@ function createServer(options: FrontOptions, upstream: Upstream): https.Server {
   server.on('upgrade', (request, socket, head) => {
     // Whose end would be anybody's guess: the worker would take what comes next on its connection for the rest of it.
     if (hasBody(request)) return refuseConnection(socket, 400);
+    upstream.upgraded.add(socket);
+    socket.once('close', () => upstream.upgraded.delete(socket));
     if (request.headers.upgrade?.toLowerCase() !== RAW_PROTOCOL) return forwardUpgrade(upstream, request, socket, head);
     const headers = [
       ...passingHeaders(request.rawHeaders, upstream.blobHeader),

@@ -274,6 +274,17 @@ test('answers 503 in LXD’s form while the worker is away', async () => {
   expect(seenBy(answer)).toMatchObject({ type: 'error', error_code: 503 });
 });
 
+test('closes while websockets are open: a control plane with agents can stop', async () => {
+  const { certificate, key } = client;
+  const listen = [{ host: '127.0.0.1', port: 0 }];
+  const busy = await startFront({ certificate, key, listen, upstream: path.join(dir, 'w.sock'), blobHeader: BLOB });
+  const socket = new WebSocket(`wss://127.0.0.1:${busy.endpoints[0]?.port}/ws`, { rejectUnauthorized: false });
+  await new Promise((resolve) => socket.once('message', resolve));
+  const gone = new Promise((resolve) => socket.once('close', resolve));
+  await busy.close();
+  await gone;
+});
+
 /** Bytes as they stand on the wire; resolves to all that came back until the front hung up. */
 function speak(bytes: string): Promise<string> {
   return new Promise((resolve, reject) => {
