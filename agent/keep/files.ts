@@ -16,6 +16,9 @@ const InstanceFile = z.object({ instance: InstanceBackup, takenAt: z.string() })
 /** `instances`: ids of those that were this member's at that time. */
 const ClusterFile = z.object({ takenAt: z.string(), instances: z.array(z.string()), cluster: ClusterBackup });
 
+/** Below the data directory. */
+export const CLUSTER_FILE = 'cluster.yaml';
+
 export interface KeptFiles {
   write(backup: HostBackup): void;
   /** Null when there is none, or none that can be read. */
@@ -25,7 +28,7 @@ export interface KeptFiles {
 }
 
 export function createKeptFiles(dataDir: string): KeptFiles {
-  const clusterFile = join(dataDir, 'cluster.yaml');
+  const clusterFile = join(dataDir, CLUSTER_FILE);
   const directoryOf = (ref: InstanceRef) => join(dataDir, 'containers', hostName(ref.project, ref.name));
   return {
     write: ({ takenAt, cluster, instances }) => {

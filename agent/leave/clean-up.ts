@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { failed } from '#protocol/errors.ts';
 import type { Host } from '../commands/host.ts';
 import type { Journal } from '../journal/journal.ts';
+import { CLUSTER_FILE } from '../keep/files.ts';
 
 /** Ends every command of the cluster that was, with or without a result: nobody there wants to hear of it. */
 export function forgetWork(journal: Journal): void {
@@ -49,7 +50,7 @@ export async function cleanUp(host: Host): Promise<string[]> {
 
 /** The agent's own files below its data directory, when nothing that they tell of is left. Directories in use stay. */
 export function removeState(dataDir: string): void {
-  for (const file of ['agent.db', 'agent.db-wal', 'agent.db-shm', 'epoch'])
+  for (const file of ['agent.db', 'agent.db-wal', 'agent.db-shm', 'epoch', CLUSTER_FILE])
     rmSync(join(dataDir, file), { force: true });
   rmSync(join(dataDir, 'images'), { recursive: true, force: true });
   for (const directory of ['containers', 'disks', 'networks', 'storage-pools', ''])
