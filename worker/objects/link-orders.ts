@@ -5,7 +5,7 @@
 import { unavailable } from '#protocol/errors.ts';
 import type { AgentFrame } from '#protocol/frames.ts';
 import type { Logger } from '#worker/lib/log.ts';
-import { applyResult, isEnough } from '#worker/state/commands.ts';
+import { applyResult, isEnough, listOverdue, listWaitingCommands } from '#worker/state/commands.ts';
 import type { Db } from '#worker/state/db.ts';
 import type { Followup } from '#worker/state/followup.ts';
 import { findNameOfKey } from '#worker/state/former-members.ts';
@@ -14,6 +14,9 @@ import { fateOf, tooOldFor } from './link-age.ts';
 import { type Attachment, attachmentOf, type LinkSockets } from './link-sockets.ts';
 
 type Outcome = Extract<AgentFrame, { type: 'result' }>['outcome'];
+
+/** Who writes a command says so at once. */
+const OVERDUE_MS = 10_000;
 
 export interface OrdersDeps {
   db: Db;
@@ -29,27 +32,44 @@ export interface Orders {
   send(socket: WebSocket, member: string, orders: readonly Order[]): Promise<void>;
   /** Applies a result. Throws when that cannot be done now: then it must not be acknowledged. */
   take(attachment: Attachment, id: string, outcome: Outcome): Promise<void>;
+  /**
+   * Sends what waits in libSQL and was never sent over a link that is up: who wrote it ended before it came to say so, or was
+   * told that it had failed.
+   */
+  sweep(): Promise<void>;
   /** The member's link is gone: what it had is read again at its next hello. */
   drop(member: string): void;
 }
 
 export function createOrders({ db, log, sockets, follow, noteTime }: OrdersDeps): Orders {
   const kept = new Map<string, { member: string; order: Order }>();
+  const send: Orders['send'] = async (socket, member, orders) => {
+    const attachment = attachmentOf(socket);
+    for (const order of orders) {
+      const { operationId, createdAt, ...command } = order;
+      const fate = attachment === null ? 'wait' : fateOf(attachment, order);
+      if (fate === 'refuse' && attachment !== null) {
+        const outcome = { ok: false as const, error: tooOldFor(attachment, order.name) };
+        const now = new Date().toISOString();
+        await follow(await applyResult(db, { member, id: order.id, outcome, now }));
+      }
+      if (fate !== 'send') continue;
+      kept.set(command.id, { member, order });
+      sockets.send(socket, { type: 'command', ...command, ...(operationId === null ? {} : { operationId }) });
+      log.info('command.sent', { member, command: command.name, commandId: command.id, operationId });
+    }
+  };
   return {
-    send: async (socket, member, orders) => {
-      const attachment = attachmentOf(socket);
-      for (const order of orders) {
-        const { operationId, createdAt, ...command } = order;
-        const fate = attachment === null ? 'wait' : fateOf(attachment, order);
-        if (fate === 'refuse' && attachment !== null) {
-          const outcome = { ok: false as const, error: tooOldFor(attachment, order.name) };
-          const now = new Date().toISOString();
-          await follow(await applyResult(db, { member, id: order.id, outcome, now }));
-        }
-        if (fate !== 'send') continue;
-        kept.set(command.id, { member, order });
-        sockets.send(socket, { type: 'command', ...command, ...(operationId === null ? {} : { operationId }) });
-        log.info('command.sent', { member, command: command.name, commandId: command.id, operationId });
+    send,
+    sweep: async () => {
+      const before = new Date(Date.now() - OVERDUE_MS).toISOString();
+      const overdue = await listOverdue(db, { members: sockets.members(), before });
+      const unsent = overdue.filter(({ id }) => !kept.has(id));
+      for (const member of new Set(unsent.map((row) => row.member))) {
+        const socket = sockets.up(member);
+        const waiting = await listWaitingCommands(db, member);
+        const due = waiting.filter(({ id }) => unsent.some((row) => row.id === id));
+        if (socket !== undefined) await send(socket, member, due);
       }
     },
     take: async ({ member, publicKey }, id, outcome) => {

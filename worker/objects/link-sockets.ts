@@ -53,6 +53,8 @@ export interface LinkSockets {
   up(member: string): WebSocket | undefined;
   /** The same, with its last sign of life. */
   find(member: string): LinkSocket | undefined;
+  /** Whose sockets are up. */
+  members(): string[];
   /** Every socket that has not been closed, with its last sign of life. */
   list(): LinkSocket[];
   /** A frame came from the member: as good as a heartbeat. */
@@ -124,6 +126,11 @@ export function createLinkSockets(ctx: DurableObjectState, log: Logger): LinkSoc
       const socket = up(member);
       return socket === undefined ? undefined : look(socket)[0];
     },
+    members: () =>
+      ctx.getWebSockets().flatMap((socket) => {
+        const attachment = attachmentOf(socket);
+        return attachment?.phase === 'up' ? [attachment.member] : [];
+      }),
     list: () => ctx.getWebSockets().flatMap(look),
     heard: (member) => void lastFrameMs.set(member, Date.now()),
     send,

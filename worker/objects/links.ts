@@ -222,11 +222,12 @@ export class Links extends DurableObject<Env> {
     await this.#lost(socket);
   }
 
-  /** One alarm for all deadlines: handshakes, silence, links that may still come back, sessions to renew. */
+  /** One alarm for all deadlines: handshakes, silence, links that may still come back, sessions to renew, what was never sent. */
   override async alarm(): Promise<void> {
     try {
       await this.#presence.judge();
       await this.#renewSessions();
+      await this.#orders.sweep();
     } catch (error) {
       this.#log.error('links.alarm.failed', {}, error);
       await this.#wakeAt(Date.now() + 1_000);

@@ -42,6 +42,18 @@ export async function listWaitingCommands(db: Db, member: string): Promise<Order
   return rows.map((row) => ({ ...parseCommand(row), operationId: row.operationId, createdAt: row.createdAt }));
 }
 
+/** Which commands of these members have had no result since `before`. */
+export async function listOverdue(
+  db: Db,
+  { members, before }: { members: readonly string[]; before: string },
+): Promise<{ id: string; member: string }[]> {
+  const isTheirs = sql`${commands.member} in (select value from json_each(${JSON.stringify(members)}))`;
+  const isOverdue = sql`${commands.status} = 'waiting' and ${commands.createdAt} <= ${before}`;
+  return await guardDb(() =>
+    db.select({ id: commands.id, member: commands.member }).from(commands).where(and(isTheirs, isOverdue)),
+  );
+}
+
 /** A command with its id, typed by its name. */
 export function toCommand(id: string, { name, params }: NewCommand): Command {
   return parseCommand({ id, name, params });

@@ -40,11 +40,15 @@ async function openOrders() {
   await addCommand(db, { id: 'x', name: 'instance.create', params }, { operationId: 'op' });
   const followed: Followup[] = [];
   const sent: unknown[] = [];
-  const sockets = { send: (_socket: unknown, frame: unknown) => sent.push(frame) } as unknown as OrdersDeps['sockets'];
+  const socket = { deserializeAttachment: () => attachment('m1') } as unknown as WebSocket;
+  const sockets = {
+    send: (_socket: unknown, frame: unknown) => sent.push(frame),
+    members: () => ['m1'],
+    up: () => socket,
+  } as unknown as OrdersDeps['sockets'];
   const log = createLogger('error', {}, () => {});
   const follow = async (followup: Followup) => void followed.push(followup);
   const orders = createOrders({ db, log, sockets, follow, noteTime: () => {} });
-  const socket = { deserializeAttachment: () => attachment('m1') } as unknown as WebSocket;
   const order = { id: 'x', name: 'instance.create' as const, params, operationId: 'op', createdAt: T0 };
   return { db, orders, socket, order, sent, followed };
 }
@@ -53,6 +57,20 @@ const rename = (db: Db) => {
   const event = { action: 'cluster-member-renamed', source: '/1.0', project: null, location: 'none' };
   return renameMember(db, { from: 'm1', to: 'm9', publicKey: 'key-of-m1', event, now: T0 });
 };
+
+it('sends what nobody came to say was written, and nothing again that was sent', async () => {
+  const { orders, sent } = await openOrders();
+  await orders.sweep();
+  await orders.sweep();
+  expect(sent).toMatchObject([{ type: 'command', id: 'x', name: 'instance.create' }]);
+});
+
+it('leaves a command that was written a moment ago to who wrote it', async () => {
+  const { db, orders, sent } = await openOrders();
+  await db.update(commands).set({ createdAt: new Date().toISOString() });
+  await orders.sweep();
+  expect(sent).toEqual([]);
+});
 
 it('applies a result once, however often it comes', async () => {
   const { db, orders, socket, order, sent, followed } = await openOrders();
