@@ -381,7 +381,16 @@ describe('operations and events', () => {
   shows('event_location', 'it names the member', async () => {
     expect(await restarted()).toMatchObject({ location: 'host2' });
   });
-  shows('event_lifecycle_requestor_address', 'it names who asked, and from where', async () => {
-    expect((await restarted()).metadata.requestor?.address).toMatch(/^127\.0\.0\.1|^::1/);
-  });
+  shows(
+    'event_lifecycle_requestor_address',
+    'an event of a change names who asked for it, and from where',
+    async () => {
+      const source = `/1.0/profiles/${profile}`;
+      await change(source, { config: { 'user.c': '1' } });
+      const event = await waitFor('the event', async () =>
+        (await events(0)).find(({ metadata }) => metadata.action === 'profile-updated' && metadata.source === source),
+      );
+      expect(event.metadata.requestor).toMatchObject({ protocol: 'tls', address: expect.stringMatching(/[.:]/) });
+    },
+  );
 });

@@ -118,6 +118,8 @@ const ROUTES: [string, Right][] = [
   ['GET POST /1.0/webhooks', 'project'],
   ['GET PUT PATCH DELETE /1.0/webhooks/:name', 'project'],
   ['GET /1.0/webhooks/:name/deliveries', 'project'],
+  ['GET /openapi.json', 'own'],
+  ['GET /docs', 'own'],
   ['GET /healthz', 'own'],
   ['GET /readyz', 'own'],
   ['POST /hooks/:id', 'own'],
