@@ -199,7 +199,12 @@ function drain(request: IncomingMessage): void {
 /** LXD's error envelope: the worker is away (starting again), not gone. */
 function answerUnavailable(response: ServerResponse, cause: Error): void {
   console.error(`front: the worker does not answer: ${cause.message}`);
-  const body = JSON.stringify({ type: 'error', error: 'The control plane is starting, try again', error_code: 503 });
+  const body = JSON.stringify({
+    type: 'error',
+    error: 'The control plane is starting, try again',
+    error_code: 503,
+    metadata: null,
+  });
   response.writeHead(503, { 'content-type': 'application/json', 'retry-after': '1' });
   response.end(`${body}\n`);
 }

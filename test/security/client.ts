@@ -95,25 +95,41 @@ export async function each<T>(items: readonly T[], act: (item: T) => Promise<voi
 const INSIDES =
   /SQLITE|libsql|drizzle|\bselect .+ from |insert into|node_modules|\.ts:\d+|\bat \w+ \(|TypeError|RangeError/i;
 
+const envelope = (status: number) => ({ type: 'error', error: expect.any(String), error_code: status, metadata: null });
+const ofAgents = { error: { code: expect.any(String), message: expect.any(String) } };
+/** RFC 6749, 5.2. */
+const ofOAuth = { error: expect.stringMatching(/^[a-z_]+$/) };
+
+/** In what form a path says no; what does not even reach its handler has the API's everywhere. */
+const formsFor = (path: string, status: number): unknown[] => [
+  envelope(status),
+  ...(path.startsWith('/agent/') ? [ofAgents] : []),
+  ...(path.startsWith('/issuer/') ? [ofOAuth] : []),
+];
+
 /**
- * What is wrong with an answer, whoever asked whatever; null when nothing is. Errors are envelopes of LXD's form (of the
- * agents' form below `/agent`), without a text from inside; nothing is 5xx but what says "not here" or "not now".
+ * What is wrong with an answer, whoever asked whatever; null when nothing is. Refusals have the form that clients of that
+ * path read, without a text from inside; nothing is 5xx but what says "not here" or "not now".
  */
 export function faultOf(path: string, { status, headers, text }: Answered): string | null {
   if (status < 400) return null;
   if (status >= 500 && status !== 501 && status !== 503 && !isLxdRefusal(status, text))
     return `status ${status}: ${text}`;
   if (INSIDES.test(text)) return `tells of its inside: ${text}`;
-  if (!String(headers['content-type']).startsWith('application/json')) return `no envelope: ${status} ${text}`;
+  const type = String(headers['content-type']);
+  // The login is for people: its pages say what is wrong in a page.
+  if (path.startsWith('/issuer/') && type.startsWith('text/html')) return null;
+  if (!type.startsWith('application/json')) return `no envelope: ${status} ${text}`;
   const body: unknown = JSON.parse(text);
-  const form = path.startsWith('/agent/')
-    ? { error: { code: expect.any(String), message: expect.any(String) } }
-    : { type: 'error', error: expect.any(String), error_code: status, metadata: null };
+  return formsFor(path, status).some((form) => matches(body, form)) ? null : `not the envelope: ${text}`;
+}
+
+function matches(body: unknown, form: unknown): boolean {
   try {
-    expect(body).toMatchObject(form);
-    return null;
+    expect(body).toMatchObject(form as object);
+    return true;
   } catch {
-    return `not the envelope: ${text}`;
+    return false;
   }
 }
 

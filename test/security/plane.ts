@@ -9,6 +9,7 @@ import { drizzle } from 'drizzle-orm/libsql';
 import { fingerprintOf, type KeyPair } from '#selfhost/certificate.ts';
 import { type ControlPlane, startControlPlane } from '#selfhost/control-plane.ts';
 import { ensureSecrets } from '#selfhost/keys.ts';
+import { waitFor } from '#selfhost/wait.ts';
 import type { Db } from '#worker/state/db.ts';
 import * as schema from '#worker/state/schema.ts';
 import { makeCertificate } from './certificates.ts';
@@ -64,6 +65,12 @@ export async function startPlane(): Promise<Plane> {
   };
   try {
     await fill(db);
+    // Offered a little after the start: no trace of an attack.
+    await waitFor(
+      'the release of the agent',
+      () => listFiles(path.join(dataDir, 'blobs')).some((file) => /release/.test(file)),
+      { timeoutMs: 60_000 },
+    );
   } catch (error) {
     await stop();
     throw error;
