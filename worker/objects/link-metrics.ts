@@ -18,6 +18,9 @@ const REPEAT_MS = 10_000;
 /** A sweep over hundreds of instances takes some 100 ms, and the line is long. */
 const FIRST_SAMPLE_MS = 2_000;
 
+/** More than a host of 10,000 instances needs; an agent must not fill the memory that all share. */
+const FRAMES_PER_SAMPLE = 32;
+
 type MetricsFrame = Extract<AgentFrame, { type: 'metrics' }>;
 
 export interface LinkMetrics {
@@ -30,7 +33,7 @@ export interface LinkMetrics {
 
 export function createLinkMetrics(sockets: Pick<LinkSockets, 'list' | 'send'>, nowMs = Date.now): LinkMetrics {
   const samples = new Map<string, MemberMetrics>();
-  const coming = new Map<string, MetricsFrame['instances']>();
+  const coming = new Map<string, { frames: number; instances: MetricsFrame['instances'] }>();
   const askedMs = new Map<string, number>();
   const waiting = new Set<{ member: string; wake(): void }>();
 
@@ -55,9 +58,12 @@ export function createLinkMetrics(sockets: Pick<LinkSockets, 'list' | 'send'>, n
 
   return {
     take: (member, { first, last, uptimeSeconds, instances }) => {
-      const all = [...(first ? [] : (coming.get(member) ?? [])), ...instances];
-      if (!last) return void coming.set(member, all);
+      const before = first ? { frames: 0, instances: [] } : coming.get(member);
       coming.delete(member);
+      // One that has become too long is passed over to its end.
+      if (before === undefined || before.frames >= FRAMES_PER_SAMPLE) return;
+      const all = [...before.instances, ...instances];
+      if (!last) return void coming.set(member, { frames: before.frames + 1, instances: all });
       samples.set(member, { member, toldMs: nowMs(), uptimeSeconds, instances: all });
       wake(member);
     },

@@ -100,6 +100,18 @@ it('shows no sample that is old, and none of a member whose link has gone', asyn
   expect(await look()).toEqual({});
 });
 
+it('passes over a sample that never ends, and one whose beginning it has not seen', async () => {
+  const { metrics, look } = open({ m1: {} }, () => null);
+  metrics.take('m1', sample(['b'], { first: false }));
+  expect(await look()).toEqual({});
+  metrics.take('m1', sample(['a'], { last: false }));
+  for (let count = 0; count < 1_000; count++) metrics.take('m1', sample(['a'], { first: false, last: false }));
+  metrics.take('m1', sample(['a'], { first: false }));
+  expect(await look()).toEqual({});
+  metrics.take('m1', sample(['c']));
+  expect(await look()).toEqual({ m1: ['c'] });
+});
+
 it('joins the frames of one sample, and takes none before its last', async () => {
   const { metrics, look } = open({ m1: {} }, () => null);
   metrics.take('m1', sample(['a'], { last: false }));
