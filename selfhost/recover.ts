@@ -45,40 +45,43 @@ export async function recover(options: RecoverOptions): Promise<string> {
 
 const isNew = ({ state }: RecoveredHost) => state === 'found';
 
+/** The hosts to take in, told as they come. None: those that were admitted before are all there are. */
 async function gather(operator: Operator, { hosts, waitMs, dataDir, print }: RecoverOptions): Promise<RecoveredHost[]> {
-  const { members, hosts: before } = await operator.status();
+  const { members } = await operator.status();
   const settledMs = waitMs ?? (members.length > 0 ? SETTLED_LATER_MS : SETTLED_MS);
+  const wanted = hosts === null ? null : hosts.filter((name) => !members.includes(name));
   const hint = await rejoinHint(dataDir);
   if (hint !== null) print(hint);
   print('Waiting for hosts…');
-  const wanted = hosts?.filter((name) => !members.includes(name));
   const startedMs = performance.now();
   let newsMs = startedMs;
-  let found: RecoveredHost[] = [];
+  const told = new Set<string>();
   for (;;) {
-    const now = (await operator.status()).hosts.filter(isNew);
-    for (const host of now.filter(({ key }) => !found.some((known) => known.key === key))) print(describe(host));
-    if (now.length > found.length) newsMs = performance.now();
-    found = now;
-    const missing = wanted?.filter((name) => !found.some((host) => host.name === name)) ?? [];
-    if (wanted !== undefined && missing.length === 0) return found.filter(({ name }) => wanted.includes(name));
-    const elapsedMs = performance.now() - startedMs;
-    if (wanted !== undefined && elapsedMs > (waitMs ?? FIRST_LIMIT_MS)) {
-      throw new Error(`These hosts did not come: ${missing.join(', ')}`);
+    const found = (await operator.status()).hosts.filter(isNew);
+    for (const host of found.filter(({ key }) => !told.has(key))) {
+      print(describe(host));
+      told.add(host.key);
+      newsMs = performance.now();
     }
-    const quietMs = performance.now() - newsMs;
-    const isAwaitedOnly =
-      found.length === 0 && (members.length > 0 || before.some(({ state }) => state === 'admitted'));
-    if (wanted === undefined && quietMs > settledMs && (found.length > 0 || isAwaitedOnly)) return found;
-    if (wanted === undefined && found.length === 0 && elapsedMs > Math.max(FIRST_LIMIT_MS, settledMs)) {
-      throw new Error('No host came: do they reach this control plane, and is its certificate the one they know?');
+    const now = performance.now();
+    if (wanted !== null) {
+      const missing = wanted.filter((name) => !found.some((host) => host.name === name));
+      if (missing.length === 0) return found.filter(({ name }) => wanted.includes(name));
+      if (now - startedMs > (waitMs ?? FIRST_LIMIT_MS))
+        throw new Error(`These hosts did not come: ${missing.join(', ')}`);
+    } else {
+      const mayBeNone = members.length > 0;
+      if (now - newsMs > settledMs && (found.length > 0 || mayBeNone)) return found;
+      if (now - startedMs > Math.max(FIRST_LIMIT_MS, settledMs) && found.length === 0)
+        throw new Error('No host came: do they reach this control plane, and is its certificate the one they know?');
     }
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
 }
 
+/** Strangers may ask as well: nothing of what they say reaches the terminal as more than text. */
 const describe = ({ name, key, addresses, os }: RecoveredHost) =>
-  `  ${name}  ${os}  ${addresses.join(' ')}  key ${key}`;
+  `  ${name}  ${os}  ${addresses.join(' ')}  key ${key}`.replace(/\p{Cc}/gu, '?');
 
 /** What hosts are told when the control plane's keys are lost, too. */
 async function rejoinHint(dataDir: string): Promise<string | null> {

@@ -36,11 +36,15 @@ export function createFetchRelease(deps: RequestDeps) {
   };
 }
 
-/** The host's copy of the database. Throws `unavailable` when the control plane is away, `failed` when it has none to give. */
+/**
+ * The host's copy of the database. Throws `unavailable` when the control plane is away, or too old to have one, `failed` when it
+ * has none to give now.
+ */
 export function createFetchBackup(deps: RequestDeps) {
   return async (): Promise<HostBackup> => {
     const response = await get(deps, '/agent/backup');
     const text = await readText(response);
+    if (response.statusCode === 404) throw unavailable('This control plane has no copies for hosts');
     if (response.statusCode !== 200)
       throw failed(`Cannot fetch the backup: the server answered ${response.statusCode}`);
     return HostBackup.parse(JSON.parse(text));

@@ -9,6 +9,9 @@ import * as schema from './schema.ts';
 
 export type RecoveryRow = typeof schema.recoveries.$inferSelect;
 
+/** Strangers can ask as well; nobody looks through more. */
+const HOSTS_LIMIT = 1_000;
+
 /** Until when hosts may ask, as an ISO time. */
 const WINDOW_KEY = 'internal.recovery';
 
@@ -42,6 +45,7 @@ export async function noteRecovering(
     db.run(sql`insert into recoveries (name, public_key, state, resources, found_at)
       select ${name}, ${publicKey}, 'found', ${JSON.stringify(resources)}, ${now}
       where not exists (select 1 from members where name = ${name} or public_key = ${publicKey})
+        and (select count(*) from recoveries) < ${HOSTS_LIMIT}
       on conflict do nothing`),
   );
 }
