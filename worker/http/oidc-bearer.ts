@@ -3,7 +3,7 @@ import { decodeJwt } from 'jose';
 import { builtinIssuers } from '#worker/domain/oidc.ts';
 import { isPrivateHost } from '#worker/domain/webhook.ts';
 import type { Env } from '#worker/env.ts';
-import { createIssuerKeys, type IssuerKeys } from '#worker/lib/issuer-keys.ts';
+import { createIssuerKeys, type IssuerKeys, type IssuerMemory, newIssuerMemory } from '#worker/lib/issuer-keys.ts';
 import type { Logger } from '#worker/lib/log.ts';
 import { fetchJson } from '#worker/lib/outbound.ts';
 import type { Context } from '#worker/services/context.ts';
@@ -35,21 +35,20 @@ export async function oidcUser(env: Env, ctx: Context, token: string): Promise<O
   return username === null ? null : { username, projects: null, readOnly: false };
 }
 
-/** Of the issuer, in this isolate: by whether it may be at a private address. */
-const known = new WeakMap<Env, Map<boolean, IssuerKeys>>();
+/** In this isolate, by whether the issuer may be at a private address: what was read there does not count elsewhere. */
+const memories = new WeakMap<Env, Map<boolean, IssuerMemory>>();
 
 function keysFor(env: Env, allowPrivate: boolean, log: Logger): IssuerKeys {
-  const byAccess = known.get(env) ?? new Map<boolean, IssuerKeys>();
-  known.set(env, byAccess);
-  const keys =
-    byAccess.get(allowPrivate) ??
-    createIssuerKeys({
-      read: (url) => fetchJson(env, url, { allowPrivate }),
-      mayLead: (url) => mayLead(url, allowPrivate),
-      onFailure: (error) => log.warn('oidc.issuer.failed', {}, error),
-    });
-  byAccess.set(allowPrivate, keys);
-  return keys;
+  const byAccess = memories.get(env) ?? new Map<boolean, IssuerMemory>();
+  memories.set(env, byAccess);
+  const memory = byAccess.get(allowPrivate) ?? newIssuerMemory();
+  byAccess.set(allowPrivate, memory);
+  return createIssuerKeys({
+    memory,
+    read: (url) => fetchJson(env, url, { allowPrivate }),
+    mayLead: (url) => mayLead(url, allowPrivate),
+    onFailure: (error) => log.warn('oidc.issuer.failed', {}, error),
+  });
 }
 
 /** What a name leads to is checked where the connection is made. */

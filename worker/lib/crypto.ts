@@ -38,6 +38,9 @@ export async function hashPassword(password: string): Promise<string> {
   return `pbkdf2-sha256$${PASSWORD_ITERATIONS}$${toHex(salt)}$${await derive(password, salt, PASSWORD_ITERATIONS)}`;
 }
 
+/** A stored hash that no password has. Verifying against it takes as long as against a real one. */
+export const NO_PASSWORD = `pbkdf2-sha256$${PASSWORD_ITERATIONS}$${'00'.repeat(16)}$${'0'.repeat(64)}`;
+
 /** True when `password` is the one that `stored` was made from; false for anything it cannot read. */
 export async function verifyPassword(password: string, stored: string): Promise<boolean> {
   const match = /^pbkdf2-sha256\$(\d{1,7})\$((?:[0-9a-f]{2})+)\$([0-9a-f]{64})$/.exec(stored);

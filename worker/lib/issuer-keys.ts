@@ -32,26 +32,29 @@ interface Known {
   asking: number;
 }
 
+/** What is known of the issuer that was asked for last: the configuration names one at a time. */
+export interface IssuerMemory {
+  issuer: string;
+  known: Known;
+}
+
+export const newIssuerMemory = (): IssuerMemory => ({ issuer: '', known: nothing() });
+
 const nothing = (): Known => ({ keys: null, readMs: 0, askedMs: Number.NEGATIVE_INFINITY, asking: 0 });
 
-/** `read` gets JSON from a URL; `mayLead` says whether it may be asked for one. */
+/** `memory` outlives the request; `read` gets JSON from a URL, `mayLead` says whether it may be asked for one. */
 export function createIssuerKeys(deps: {
+  memory: IssuerMemory;
   read: (url: string) => Promise<unknown>;
   mayLead: (url: string) => boolean;
   onFailure: (error: unknown) => void;
   nowMs?: () => number;
 }): IssuerKeys {
-  const { nowMs = Date.now } = deps;
-  // The configuration names one issuer at a time.
-  let knownIssuer = '';
-  let known = nothing();
+  const { memory, nowMs = Date.now } = deps;
   return {
     async get(issuer, missed) {
-      if (issuer !== knownIssuer) {
-        knownIssuer = issuer;
-        known = nothing();
-      }
-      const state = known;
+      if (issuer !== memory.issuer) Object.assign(memory, { issuer, known: nothing() });
+      const state = memory.known;
       const now = nowMs();
       const wanted = missed || state.keys === null || now - state.readMs > FRESH_MS;
       const free = state.asking < (state.keys === null ? AT_ONCE : 1);

@@ -5,7 +5,7 @@
 import { forbidden, tooMany } from '#protocol/errors.ts';
 import { BUILTIN_CLIENT, makeUserCode } from '#worker/domain/oidc.ts';
 import { shiftIso } from '#worker/lib/clock.ts';
-import { hashPassword, newSecret, sha256Hex, verifyPassword } from '#worker/lib/crypto.ts';
+import { NO_PASSWORD, newSecret, sha256Hex, verifyPassword } from '#worker/lib/crypto.ts';
 import { ACCESS_TOKEN_SECONDS, signAccessToken, signIdToken } from '#worker/lib/oidc-token.ts';
 import type { Sealer } from '#worker/lib/seal.ts';
 import {
@@ -66,10 +66,10 @@ function newUserCode(): string {
   }
 }
 
-/** Compared with when there is no such user, so that the answer takes as long. */
-let nobodysHash: string | undefined;
-
-/** Resolves to the user's name. Throws 403 for a wrong name or password alike, 429 after too many from the address. */
+/**
+ * Resolves to the user's name. Throws 403 for a wrong name or password, alike in words and time, and 429 after too many from
+ * the address.
+ */
 export async function checkLogin(
   ctx: Context,
   { name, password, address }: { name: string; password: string; address: string },
@@ -78,9 +78,8 @@ export async function checkLogin(
     ctx,
     address,
     async () => {
-      nobodysHash ??= await hashPassword(newSecret());
       const user = await findUser(ctx.db, name);
-      const isRight = await verifyPassword(password, user?.passwordHash ?? nobodysHash);
+      const isRight = await verifyPassword(password, user?.passwordHash ?? NO_PASSWORD);
       if (user === undefined || !isRight) throw forbidden('Wrong name or password');
       return user.name;
     },

@@ -11,7 +11,7 @@ export type DeviceLoginRow = typeof deviceLogins.$inferSelect;
 export type LoginRow = typeof userLogins.$inferSelect;
 
 /** Anybody may ask: more than this at once is somebody who fills the table. */
-const WAITING = { perAddress: 20, altogether: 1_000 } as const;
+const WAITING = { perAddress: 20, altogether: 10_000 } as const;
 
 /** False when too many wait already. Those whose time is over are forgotten with it. */
 export async function insertDeviceLogin(

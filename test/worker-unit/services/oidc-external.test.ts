@@ -1,7 +1,7 @@
 import { exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
 import type { ExternalIssuer } from '#worker/domain/oidc.ts';
-import { createIssuerKeys } from '#worker/lib/issuer-keys.ts';
+import { createIssuerKeys, newIssuerMemory } from '#worker/lib/issuer-keys.ts';
 import { recognizeExternalToken } from '#worker/services/oidc-external.ts';
 
 const ISSUER = 'https://id.example.org/realm';
@@ -32,6 +32,7 @@ async function openProvider(alg = 'RS256') {
   };
   pages.set(`${ISSUER}/.well-known/openid-configuration`, { issuer: ISSUER, jwks_uri: `${ISSUER}/keys` });
   const keys = createIssuerKeys({
+    memory: newIssuerMemory(),
     read: async (url) => {
       asked.push(url);
       if (!pages.has(url)) throw new Error(`${url} answered 404`);

@@ -13,7 +13,7 @@ import { readBytes } from '../body.ts';
 import { type App, route } from '../route.ts';
 
 /** Codes and tokens are a hundredth of this. */
-export const FORM_LIMIT_BYTES = 16 * 1024;
+const FORM_LIMIT_BYTES = 16 * 1024;
 
 const tag = 'oidc';
 const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
