@@ -14,6 +14,8 @@ const FRESH_MS = 10 * 60_000;
 const PAUSE_MS = 30_000;
 /** Requests cannot share an answer that is on its way: so many at once may ask while nothing is known. */
 const AT_ONCE = 8;
+/** Longer than both questions may take: who asked has gone, as requests do whose client hangs up. */
+const GONE_MS = 15_000;
 /** Without an answer from the issuer for so long, its keys do not count any more. */
 const STALE_MS = 24 * 3_600_000;
 
@@ -29,7 +31,8 @@ interface Known {
   readMs: number;
   /** When an attempt last ended. */
   askedMs: number;
-  asking: number;
+  /** When attempts began that have not ended. */
+  asking: Set<{ sinceMs: number }>;
 }
 
 /** What is known of the issuer that was asked for last: the configuration names one at a time. */
@@ -40,7 +43,7 @@ export interface IssuerMemory {
 
 export const newIssuerMemory = (): IssuerMemory => ({ issuer: '', known: nothing() });
 
-const nothing = (): Known => ({ keys: null, readMs: 0, askedMs: Number.NEGATIVE_INFINITY, asking: 0 });
+const nothing = (): Known => ({ keys: null, readMs: 0, askedMs: Number.NEGATIVE_INFINITY, asking: new Set() });
 
 /** `memory` outlives the request; `read` gets JSON from a URL, `mayLead` says whether it may be asked for one. */
 export function createIssuerKeys(deps: {
@@ -57,16 +60,18 @@ export function createIssuerKeys(deps: {
       const state = memory.known;
       const now = nowMs();
       const wanted = missed || state.keys === null || now - state.readMs > FRESH_MS;
-      const free = state.asking < (state.keys === null ? AT_ONCE : 1);
+      for (const attempt of state.asking) if (now - attempt.sinceMs > GONE_MS) state.asking.delete(attempt);
+      const free = state.asking.size < (state.keys === null ? AT_ONCE : 1);
       if (wanted && free && now - state.askedMs > PAUSE_MS) {
-        state.asking += 1;
+        const attempt = { sinceMs: now };
+        state.asking.add(attempt);
         try {
           state.keys = await readKeys(deps, issuer);
           state.readMs = nowMs();
         } catch (error) {
           deps.onFailure(error);
         } finally {
-          state.asking -= 1;
+          state.asking.delete(attempt);
           state.askedMs = nowMs();
         }
       }

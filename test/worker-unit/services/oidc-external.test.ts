@@ -133,6 +133,20 @@ describe('the keys of a configured issuer', () => {
     expect(failures).toHaveLength(1);
   });
 
+  it('are asked for again when those who asked never heard the answer', async () => {
+    const { keys, addKey, pages, clock, asked } = await openProvider();
+    const sign = await addKey('one');
+    const url = `${ISSUER}/.well-known/openid-configuration`;
+    const discovery = pages.get(url);
+    pages.set(url, new Promise(() => {}));
+    for (let count = 0; count < 20; count += 1) void keys.get(ISSUER, false);
+    await Promise.resolve();
+    expect(asked).toHaveLength(8);
+    pages.set(url, discovery);
+    clock.ms += 16_000;
+    expect(await recognizeExternalToken(MODE, keys, await sign(CLAIMS), NOW)).toBe('ada@example.org');
+  });
+
   it('are had by all who ask at the same moment', async () => {
     const { keys, addKey } = await openProvider();
     const token = await (await addKey('one'))(CLAIMS);
