@@ -32,6 +32,8 @@ export const InstanceSpec = InstanceRef.extend({
   /** Profiles and own keys merged: what the host acts on. */
   expandedConfig: ConfigMap,
   expandedDevices: DeviceMap,
+  /** Whose custom volumes its disks are; absent: those of its own project. */
+  volumeProject: z.string().optional(),
 });
 export type InstanceSpec = z.infer<typeof InstanceSpec>;
 
@@ -185,6 +187,8 @@ export const COMMANDS = {
       cwd: z.string(),
       /** False: nothing dials the stream; output is dropped. */
       attach: z.boolean(),
+      /** Instead of the program, the instance's console, until the client leaves it or it stops. */
+      console: z.literal(true).optional(),
     }),
     /** 0-255; 128+n for signal n; 127 and 126 come with `error` "Command not found" / "Command not executable". */
     result: z.object({ exitCode: z.number().int(), error: z.string().nullable() }),

@@ -6,7 +6,8 @@
  *   (`since.ts`): moving instances, custom volumes, upgrading the agent.
  * 3 (2026-11-21) samples for metrics are asked for and told (frame `metrics`, both ways). Hosts keep
  *   a copy of what they need of the database (frame `changed`), and give it back (query `host.inventory`).
- *   Files of instances by SFTP (query `sftp.open`).
+ *   Files of instances by SFTP (query `sftp.open`); their consoles (`console` in `instance.exec`).
+ *   Instances may have another project's volumes (`volumeProject` in their specs).
  */
 export const PROTOCOL_VERSION = 3;
 

@@ -13,9 +13,12 @@ type Device = InstanceSpec['expandedDevices'][string];
 const isVolume = (device: Device): device is Device & { pool: string; source: string } =>
   device.type === 'disk' && device.path !== '/' && device.pool !== undefined && device.source !== undefined;
 
-/** Whether the instance has the volume as a disk. Volumes belong to the instance's own project. */
+/** The project of its volumes: its own, unless that borrows another's. */
+const volumeProjectOf = ({ project, volumeProject = project }: InstanceSpec): string => volumeProject;
+
+/** Whether the instance has the volume as a disk. */
 export const usesVolume = (spec: InstanceSpec, pool: string, volume: VolumeRef): boolean =>
-  spec.project === volume.project &&
+  volumeProjectOf(spec) === volume.project &&
   Object.values(spec.expandedDevices).some(
     (device) => isVolume(device) && device.pool === pool && device.source === volume.name,
   );
@@ -30,7 +33,7 @@ export async function mountVolumes(host: Host, spec: InstanceSpec, takesIdmap: b
     Object.entries(spec.expandedDevices).map(async ([name, device]): Promise<[string, Device]> => {
       if (!isVolume(device)) return [name, device];
       const { pool, source, ...rest } = device;
-      const directory = await mountVolume(host, name, pool, hostVolumeName(spec.project, source));
+      const directory = await mountVolume(host, name, pool, hostVolumeName(volumeProjectOf(spec), source));
       if (privileged) return [name, { ...rest, source: directory }];
       const { idmap } = await (await host.pools.open(pool)).capabilities();
       if (!idmap) throw failed(`Failed to start device "${name}": Required idmapping abilities not available`);

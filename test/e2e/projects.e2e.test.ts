@@ -36,6 +36,10 @@ interface Trusted {
   projects: string[];
 }
 
+interface Located {
+  location: string;
+}
+
 interface Listed {
   name: string;
   project: string;
@@ -145,6 +149,30 @@ describe('a project', () => {
     expect(refused.code).toBe(1);
     expect(refused.stderr).toContain(`Reached maximum number of instances in project "${borrowing}"`);
     await ok('project', 'unset', borrowing, 'limits.instances');
+  });
+
+  it('without volumes of its own has the default project’s as disks', async () => {
+    const volume = newName('lent');
+    const [{ location = '' } = {}] = (await lxcJson('list', '--format', 'json', '--project', borrowing)) as Located[];
+    await ok('storage', 'volume', 'create', 'default', volume, '--target', location, '--project', borrowing);
+    try {
+      const volumes = async (project: string) =>
+        table(await ok('storage', 'volume', 'list', 'default', '--project', project)).rows.map(([, name]) => name);
+      expect(await volumes('default')).toContain(volume);
+      expect(await volumes(borrowing)).toContain(volume);
+      expect(await volumes(owning)).not.toContain(volume);
+      await ok('storage', 'volume', 'attach', 'default', volume, twin, '/lent', '--project', borrowing);
+      await ok('exec', twin, '--project', borrowing, '--', 'sh', '-c', 'echo there > /lent/mark');
+      await ok('restart', '--force', twin, '--project', borrowing);
+      expect(await ok('exec', twin, '--project', borrowing, '--', 'cat', '/lent/mark')).toBe('there\n');
+      expect(await lxc('storage', 'volume', 'delete', 'default', volume)).toEqual(
+        refusal('The storage volume is still in use'),
+      );
+      await ok('storage', 'volume', 'detach', 'default', volume, twin, '--project', borrowing);
+    } finally {
+      await lxc('config', 'device', 'remove', twin, volume, '--project', borrowing);
+      await ok('storage', 'volume', 'delete', 'default', volume);
+    }
   });
 
   it('is not deleted, renamed or given other features while something is in it', async () => {

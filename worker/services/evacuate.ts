@@ -20,6 +20,7 @@ import { placeElsewhere, planMove, stopTimeoutOf } from './instance-move.ts';
 import { toInstanceSpec } from './instance-spec.ts';
 import { profileLayers } from './instances.ts';
 import { type ApiOperation, finishOperation, startOperation } from './operations.ts';
+import { nameVolumeProjects } from './project-volumes.ts';
 
 /** Throws 400 for what is no such request, 404 for no such member; "already" is the operation's own failure, as in LXD. */
 export async function setMemberState(
@@ -68,6 +69,7 @@ const operationOf = (member: MemberRow, { description }: Kind) => ({
 
 async function begin(ctx: Authorized, member: MemberRow, kind: Kind, work: Work): Promise<ApiOperation> {
   const { metadata = null, ...rest } = work;
+  await nameVolumeProjects(ctx, work.commands);
   const operation = { ...operationOf(member, kind), id: ctx.newId(), metadata };
   const event = { location: locationOf(ctx), requestor: requestorOf(ctx.principal) };
   const { name } = member;

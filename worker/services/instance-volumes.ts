@@ -1,15 +1,17 @@
-/** Custom volumes as disks of instances: an instance can have only those of its own project on its own member. */
+/** Custom volumes as disks of instances: an instance can have only those of its project on its own member. */
 import { badRequest } from '#protocol/errors.ts';
 import type { Devices } from '#worker/domain/config.ts';
 import { volumeDisks } from '#worker/domain/instance-devices.ts';
 import { listVolumesOf } from '#worker/state/volumes.ts';
 import type { Context } from './context.ts';
+import { volumeProject } from './project-volumes.ts';
 
 /** Each such disk with the members that have its volume. One read, none without such disks. */
 async function readPlaces(ctx: Context, project: string, devices: Devices) {
   const disks = volumeDisks(devices);
   if (disks.length === 0) return [];
-  const rows = await listVolumesOf(ctx.db, project, [...new Set(disks.map(({ volume }) => volume))]);
+  const owner = await volumeProject(ctx, project);
+  const rows = await listVolumesOf(ctx.db, owner, [...new Set(disks.map(({ volume }) => volume))]);
   return disks.map((disk) => ({
     device: disk.device,
     members: rows

@@ -23,6 +23,7 @@ import {
 } from '#worker/state/operations.ts';
 import { lifecycle, makeChange, spread } from './changes.ts';
 import type { Authorized, Context } from './context.ts';
+import { nameVolumeProjects } from './project-volumes.ts';
 
 export type { ApiOperation, NewOperation } from '#worker/state/operations.ts';
 
@@ -51,6 +52,7 @@ export const newOperationId = (ctx: Context): string => ctx.takeOperationId?.() 
  */
 export async function startOperation(ctx: Authorized, start: Start): Promise<ApiOperation> {
   const { commands, converge, writes = [], events = [] } = start;
+  await nameVolumeProjects(ctx, [...commands, ...(converge ?? [])]);
   const now = ctx.now();
   const done = commands.length === 0 && converge !== undefined && start.operation.class === 'task';
   const status = start.operation.status ?? (done ? SUCCESS : RUNNING);

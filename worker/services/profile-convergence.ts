@@ -15,6 +15,7 @@ import type { Authorized, Context } from './context.ts';
 import { memoryBytesOf, toInstanceSpec, toNetworkSpecs } from './instance-spec.ts';
 import { byPresence } from './member-work.ts';
 import { startOperation, waitForCreated } from './operations.ts';
+import { nameVolumeProjects } from './project-volumes.ts';
 
 /**
  * The commands and rows that bring every user of `changed` up to date. Throws 400 when an instance would lose its root disk
@@ -50,7 +51,9 @@ export async function planConvergence(
     const memoryBytes = memoryBytesOf(expandConfig(layers, row.config));
     return { command, write: memoryBytes === row.memoryBytes ? [] : [setInstanceMemory(ctx.db, row.id, memoryBytes)] };
   });
-  return { commands: plans.map(({ command }) => command), writes: plans.flatMap(({ write }) => write) };
+  const commands = plans.map(({ command }) => command);
+  await nameVolumeProjects(ctx, commands);
+  return { commands, writes: plans.flatMap(({ write }) => write) };
 }
 
 /**

@@ -16,6 +16,7 @@ import { lifecycle, makeChange } from './changes.ts';
 import type { Authorized } from './context.ts';
 import { sameConfig, withoutEmpty } from './member-work.ts';
 import { startOperation, waitForCreated } from './operations.ts';
+import { writableVolumeProject } from './project-volumes.ts';
 import { listUsersOf, pickVolume, refuseBackup, refuseCopy, refuseSnapshot, requireOnline } from './storage-volumes.ts';
 
 const TAKEN = 'Volume by that name already exists';
@@ -45,6 +46,7 @@ export async function createVolume(
   }
   const refusal = checkVolumeName(body.name);
   if (refusal !== null) throw badRequest(refusal);
+  const project = await writableVolumeProject(ctx, at.project);
   const pool = await findPoolWithMembers(ctx.db, at.pool);
   if (!pool) throw notFound('Storage pool');
   const config = withPoolDefaults(pool.driver, pool.config, withoutEmpty(body.config));
@@ -54,7 +56,7 @@ export async function createVolume(
   const { description, name } = body;
   const row: VolumeRow = {
     pool: pool.name,
-    project: at.project,
+    project,
     name,
     member,
     description,
@@ -99,7 +101,8 @@ async function chooseMember(ctx: Authorized, pool: PoolWithMembers, target: stri
 /** The volume's row. Throws `not_found`, and `failed` when a target is missing. */
 async function getCustom(ctx: Authorized, at: VolumePath): Promise<VolumeRow> {
   if (at.type !== 'custom') throw badRequest('Only custom volumes can be changed');
-  const rows = (await listVolumesNamed(ctx.db, at.pool, at.project, at.name)).filter(
+  const project = await writableVolumeProject(ctx, at.project);
+  const rows = (await listVolumesNamed(ctx.db, at.pool, project, at.name)).filter(
     (row) => row.status === 'Created' && (at.target === null || row.member === at.target),
   );
   const located = rows.map((row) => ({ row, location: row.member }));

@@ -16,6 +16,7 @@ import {
 } from '#worker/state/volumes.ts';
 import type { Authorized } from './context.ts';
 import { resourceUrl } from './member-work.ts';
+import { volumeProjects } from './project-volumes.ts';
 
 const UNSET = '0001-01-01T00:00:00Z';
 
@@ -82,18 +83,21 @@ export interface VolumeScope {
 
 /** The volumes of the pool by type and name. Throws `not_found` for an unknown pool. */
 export async function getVolumes(ctx: Authorized, poolName: string, scope: VolumeScope): Promise<ApiVolume[]> {
+  const owners = await volumeProjects(ctx, scope.projects);
   const [pool, instances, custom, users] = await Promise.all([
     findPool(ctx.db, poolName),
     listPoolInstances(ctx.db, poolName, scope.projects),
-    listVolumes(ctx.db, poolName, scope.projects),
+    listVolumes(ctx.db, poolName, owners),
     listVolumeUsers(ctx.db, poolName),
   ]);
+  const { projects } = ctx.principal;
+  const shown = projects === null ? users : users.filter(({ project }) => projects.includes(project));
   if (!pool) throw notFound('Storage pool');
   const images = new Map<string, ApiVolume>();
   for (const { baseImage, member } of instances) {
     if (baseImage) images.set(`${baseImage}/${member}`, ofImage(baseImage, member));
   }
-  const all = [...instances.map(ofInstance), ...images.values(), ...custom.map((row) => ofCustom(row, users))];
+  const all = [...instances.map(ofInstance), ...images.values(), ...custom.map((row) => ofCustom(row, shown))];
   return all.filter(
     (volume) =>
       (scope.target === null || volume.location === scope.target) &&

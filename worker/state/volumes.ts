@@ -56,8 +56,9 @@ export interface VolumeUser {
   pool: string;
   volume: string;
   kind: 'instance' | 'profile';
-  /** Whose it is; of a profile, the project whose volumes it names. */
   project: string;
+  /** Whose volumes it has. */
+  owner: string;
   name: string;
   /** Where an instance is and how it was last reported; null for a profile. */
   member: string | null;
@@ -70,6 +71,7 @@ const Users = z.array(
     volume: z.string(),
     kind: z.enum(['instance', 'profile']),
     project: z.string(),
+    owner: z.string(),
     name: z.string(),
     member: z.string().nullable(),
     status: z.string().nullable(),
@@ -85,29 +87,35 @@ export async function listVolumeUsers(db: Db, pool: string | null): Promise<Volu
     and json_extract(device.value, '$.path') <> '/'
     and ${pool === null ? sql`json_extract(device.value, '$.pool') <> ''` : sql`json_extract(device.value, '$.pool') = ${pool}`}`;
   const what = sql`json_extract(device.value, '$.pool') as pool, json_extract(device.value, '$.source') as volume`;
-  // A project without profiles of its own has the default project's.
-  const profileProject = sql`(select case when projects.name = 'default'
-      or lower(json_extract(projects.config, '$."features.profiles"')) in ('true', '1', 'yes', 'on')
-    then projects.name else 'default' end from projects where projects.name = instances.project)`;
+  // A project without the feature has the default project's.
+  const ownerOf = (
+    feature: 'profiles' | 'storage.volumes',
+    project: SQL,
+  ) => sql`(select case when projects.name = 'default'
+      or lower(json_extract(projects.config, ${`$."features.${feature}"`})) in ('true', '1', 'yes', 'on')
+    then projects.name else 'default' end from projects where projects.name = ${project})`;
+  const profileProject = ownerOf('profiles', sql`instances.project`);
+  const ofInstance = ownerOf('storage.volumes', sql`instances.project`);
+  const ofProfile = ownerOf('storage.volumes', sql`profiles.project`);
   const rows = await guardDb(() =>
     db.all(sql`
-      select ${what}, 'instance' as kind, instances.project, instances.name, instances.member, instances.status
+      select ${what}, 'instance' as kind, instances.project, ${ofInstance} as owner, instances.name, instances.member, instances.status
         from instances, json_each(instances.devices) as device where ${volumeDisk}
-      union select ${what}, 'instance', instances.project, instances.name, instances.member, instances.status
+      union select ${what}, 'instance', instances.project, ${ofInstance}, instances.name, instances.member, instances.status
         from instances, json_each(instances.profiles) as used, profiles, json_each(profiles.devices) as device
         where profiles.name = used.value and profiles.project = ${profileProject} and ${volumeDisk}
           and not exists (select 1 from json_each(instances.devices) as own where own.key = device.key)
-      union select ${what}, 'profile', profiles.project, profiles.name, null, null
+      union select ${what}, 'profile', profiles.project, ${ofProfile}, profiles.name, null, null
         from profiles, json_each(profiles.devices) as device where ${volumeDisk}`),
   );
   return Users.parse(rows);
 }
 
-/** Whether the user has this very volume: an instance only that of its own member and project. */
+/** Whether the user has this very volume: an instance only that of its own member and of its project. */
 export const isUserOf = (user: VolumeUser, volume: VolumeKey): boolean =>
   user.pool === volume.pool &&
   user.volume === volume.name &&
-  user.project === volume.project &&
+  user.owner === volume.project &&
   (user.member === null || user.member === volume.member);
 
 /** A unique violation means that the member has one of that name. */

@@ -99,6 +99,13 @@ describe('a custom volume', () => {
     expect([...state.volumes.keys()]).toEqual([]);
   });
 
+  it('is lent to an instance of a project that borrows the volumes of this one', async () => {
+    await run(create());
+    await run(createInstance(withVolume({ project: 'p1', volumeProject: 'default' })));
+    expect(state.calls).toContain('custom.mount');
+    await expect(run(remove)).rejects.toThrow('The storage volume is still in use');
+  });
+
   it('is kept while an instance has it, whatever the control plane believes', async () => {
     await run(create());
     await run(createInstance(withVolume()));

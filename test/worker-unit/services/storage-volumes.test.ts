@@ -2,8 +2,11 @@ import { sql } from 'drizzle-orm';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { StoragePoolsPost } from '#protocol/api/storage-pool.ts';
 import { StorageVolumePost, StorageVolumesPost } from '#protocol/api/storage-volume.ts';
+import type { InstanceSpec } from '#protocol/commands.ts';
 import { failed } from '#protocol/errors.ts';
+import type { NewCommand } from '#worker/objects/contract.ts';
 import { checkVolumesOn, memberOfVolumes } from '#worker/services/instance-volumes.ts';
+import { nameVolumeProjects } from '#worker/services/project-volumes.ts';
 import { createPool } from '#worker/services/storage-pool-create.ts';
 import { getPool, removePool } from '#worker/services/storage-pools.ts';
 import {
@@ -14,7 +17,7 @@ import {
   type VolumeChange,
 } from '#worker/services/storage-volume-change.ts';
 import { getVolume, getVolumeState, getVolumes } from '#worker/services/storage-volumes.ts';
-import { profiles } from '#worker/state/schema.ts';
+import { profiles, projects } from '#worker/state/schema.ts';
 import { addInstance } from '../state/helpers.ts';
 import { openWorld, refusalOf, type World } from './resource-world.ts';
 
@@ -257,3 +260,91 @@ describe('a custom volume and instances', () => {
     expect((await refusalOf(getVolumeState(world.ctx, 'data', 'web', scope()))).message).toBe('Not supported');
   });
 });
+
+describe('a project without volumes of its own', () => {
+  const inProject = (name: string, project: string) => ({ ...at(name), project });
+  const lend = async () => {
+    for (const [name, own] of [
+      ['borrowing', 'false'],
+      ['owning', 'true'],
+    ] as const)
+      await world.db.insert(projects).values({ name, config: { 'features.storage.volumes': own } });
+  };
+  const namesIn = async (project: string) =>
+    (await getVolumes(world.ctx, 'data', { projects: [project], target: null, type: 'custom' })).map(
+      ({ name }) => name,
+    );
+
+  it('makes and has those of the default project; one with its own has only these', async () => {
+    await lend();
+    for (const project of ['borrowing', 'owning']) {
+      const body = StorageVolumesPost.parse({ name: `of-${project}`, type: 'custom' });
+      await createVolume(world.ctx, inProject('', project), body);
+    }
+    expect(await namesIn('default')).toEqual(['of-borrowing']);
+    expect(await namesIn('borrowing')).toEqual(['of-borrowing']);
+    expect(await namesIn('owning')).toEqual(['of-owning']);
+    await renameVolume(world.ctx, inProject('of-borrowing', 'borrowing'), StorageVolumePost.parse({ name: 'web' }));
+    expect(await namesIn('default')).toEqual(['web']);
+    await deleteVolume(world.ctx, inProject('web', 'borrowing'));
+    expect(await namesIn('default')).toEqual([]);
+  });
+
+  it('has them as disks on their member, and they count as used', async () => {
+    await lend();
+    await create();
+    const { location } = await get('web');
+    await checkVolumesOn(world.ctx, 'borrowing', disk('web'), location);
+    expect((await refusalOf(checkVolumesOn(world.ctx, 'owning', disk('web'), location))).code).toBe('bad_request');
+    await addInstance(world.db, 'c1', { project: 'borrowing', member: location, pool: 'data', devices: disk('web') });
+    await addInstance(world.db, 'c2', { project: 'owning', member: location, pool: 'data', devices: disk('web') });
+    expect((await get('web')).used_by).toEqual(['/1.0/instances/c1?project=borrowing']);
+    expect((await refusalOf(deleteVolume(world.ctx, at('web')))).message).toBe('The storage volume is still in use');
+  });
+
+  it('tells members whose volumes an instance has, when they are not its own project’s', async () => {
+    await lend();
+    const command = (project: string): NewCommand => ({
+      member: 'node1',
+      name: 'instance.rename',
+      params: { spec: { ...SPEC, project, expandedDevices: disk('web') }, newName: 'c2' },
+    });
+    const commands = ['default', 'borrowing', 'owning'].map(command);
+    await nameVolumeProjects(world.ctx, commands);
+    expect(commands.map(({ params }) => 'spec' in params && params.spec.volumeProject)).toEqual([
+      undefined,
+      'default',
+      undefined,
+    ]);
+  });
+
+  it('lets a caller confined to it use them, and change none', async () => {
+    await lend();
+    await create();
+    const { principal } = world.ctx;
+    world.ctx = { ...world.ctx, principal: { ...principal, projects: ['borrowing'] } };
+    expect(await namesIn('borrowing')).toEqual(['web']);
+    const denied = { code: 'forbidden', message: 'not authorized' };
+    const more = { description: 'x', config: {}, merge: true, restore: '' };
+    expect(await refusalOf(changeVolume(world.ctx, inProject('web', 'borrowing'), more))).toMatchObject(denied);
+    expect(await refusalOf(deleteVolume(world.ctx, inProject('web', 'borrowing')))).toMatchObject(denied);
+    const body = StorageVolumesPost.parse({ name: 'mine', type: 'custom' });
+    expect(await refusalOf(createVolume(world.ctx, inProject('', 'borrowing'), body))).toMatchObject(denied);
+  });
+});
+
+const SPEC: InstanceSpec = {
+  project: 'default',
+  name: 'c1',
+  id: 'id-c1',
+  type: 'container',
+  architecture: 'x86_64',
+  description: '',
+  ephemeral: false,
+  createdAt: '2026-11-21T00:00:00.000Z',
+  profiles: [],
+  config: {},
+  devices: {},
+  expandedConfig: {},
+  expandedDevices: {},
+};
