@@ -6,14 +6,16 @@
  * - `metrics`: trusted callers and credentials for metrics.
  * - `trusted`: any trusted caller, also one confined to projects.
  * - `project`: trusted callers, those confined in their projects only.
+ * - `listing`: the same; of all projects, those confined get what is theirs.
  * - `admin`: trusted callers of all projects.
  *
  * Who may only look gets the `GET`s and `HEAD`s of what it is admitted to, without those marked by `!`.
  */
-export type Right = 'anyone' | 'own' | 'metrics' | 'trusted' | 'project' | 'admin';
+export type Right = 'anyone' | 'own' | 'metrics' | 'trusted' | 'project' | 'listing' | 'admin';
 
 const instance: [string, Right][] = [
-  ['GET PUT POST', 'project'],
+  ['GET', 'listing'],
+  ['PUT POST', 'project'],
   ['GET PUT PATCH POST DELETE /:name', 'project'],
   ['GET PUT /:name/state', 'project'],
   ['GET /:name/placement', 'project'],
@@ -40,8 +42,8 @@ const ROUTES: [string, Right][] = [
   ['GET /1.0', 'anyone'],
   ['PUT PATCH /1.0', 'admin'],
   ['GET /1.0/metrics', 'metrics'],
-  ['GET /1.0/events', 'project'],
-  ['GET /1.0/operations', 'project'],
+  ['GET /1.0/events', 'listing'],
+  ['GET /1.0/operations', 'listing'],
   ['GET DELETE /1.0/operations/:id', 'trusted'],
   // A websocket's secret does as well, so the handler decides.
   ['GET /1.0/operations/:id/wait', 'trusted'],
@@ -90,7 +92,8 @@ const ROUTES: [string, Right][] = [
   ['PUT PATCH POST DELETE /1.0/networks/:name', 'admin'],
   ['GET /1.0/networks/:name/leases', 'project'],
   ['GET /1.0/networks/:name/state', 'project'],
-  ['GET POST /1.0/profiles', 'project'],
+  ['GET /1.0/profiles', 'listing'],
+  ['POST /1.0/profiles', 'project'],
   ['GET PUT PATCH POST DELETE /1.0/profiles/:name', 'project'],
   ['GET /1.0/projects', 'trusted'],
   ['POST /1.0/projects', 'admin'],
@@ -103,19 +106,23 @@ const ROUTES: [string, Right][] = [
   ['GET /1.0/storage-pools/:pool', 'project'],
   ['PUT PATCH DELETE /1.0/storage-pools/:pool', 'admin'],
   ['GET /1.0/storage-pools/:pool/resources', 'project'],
-  [`GET POST ${volume}`, 'project'],
-  [`GET POST ${volume}/:type`, 'project'],
+  [`GET ${volume}`, 'listing'],
+  [`POST ${volume}`, 'project'],
+  [`GET ${volume}/:type`, 'listing'],
+  [`POST ${volume}/:type`, 'project'],
   [`GET PUT PATCH POST DELETE ${volume}/:type/:name`, 'project'],
   [`GET POST ${volume}/:type/:name/backups`, 'project'],
   [`GET POST ${volume}/:type/:name/snapshots`, 'project'],
   [`GET ${volume}/:type/:name/state`, 'project'],
-  ['GET POST /1.0/triggers', 'project'],
+  ['GET /1.0/triggers', 'listing'],
+  ['POST /1.0/triggers', 'project'],
   ['GET PUT PATCH DELETE /1.0/triggers/:name', 'project'],
   ['GET /1.0/triggers/:name/deliveries', 'project'],
   ['POST /1.0/triggers/:name/secret', 'project'],
   ['GET /1.0/warnings', 'admin'],
   ['GET PUT PATCH DELETE /1.0/warnings/:uuid', 'admin'],
-  ['GET POST /1.0/webhooks', 'project'],
+  ['GET /1.0/webhooks', 'listing'],
+  ['POST /1.0/webhooks', 'project'],
   ['GET PUT PATCH DELETE /1.0/webhooks/:name', 'project'],
   ['GET /1.0/webhooks/:name/deliveries', 'project'],
   ['GET /openapi.json', 'own'],
@@ -135,12 +142,12 @@ const ROUTES: [string, Right][] = [
   ['POST /agent/join', 'own'],
   ['POST /agent/join/plan', 'own'],
   ['POST /agent/join/token', 'own'],
-  ['GET /oidc/.well-known/openid-configuration', 'own'],
-  ['GET /oidc/keys', 'own'],
-  ['POST /oidc/device', 'own'],
-  ['POST /oidc/token', 'own'],
-  ['GET POST /oidc/login', 'own'],
-  ['POST /oidc/login/decision', 'own'],
+  ['GET /issuer/.well-known/openid-configuration', 'own'],
+  ['GET /issuer/keys', 'own'],
+  ['POST /issuer/device', 'own'],
+  ['POST /issuer/token', 'own'],
+  ['GET POST /issuer/login', 'own'],
+  ['POST /issuer/login/decision', 'own'],
 ];
 
 export interface RouteRight {

@@ -7,7 +7,12 @@ import { addRoutes, createApp } from '#worker/http/app.ts';
 import { type Api, type Client, makeClient, openApi, trust } from './api.ts';
 import { type Right, ROUTE_RIGHTS, type RouteRight } from './rights-table.ts';
 
-type Place = 'own' | 'other';
+/** What a request names: `all` by `all-projects`. */
+type Place = 'own' | 'other' | 'all';
+
+const PLACES = ['own', 'other', 'all'] as const;
+const QUERY: Record<Place, string> = { own: '?project=blog', other: '', all: '?all-projects=true' };
+const WHERE: Record<Place, string> = { own: 'in its project', other: 'in another project', all: 'in all projects' };
 
 interface Caller {
   name: string;
@@ -76,7 +81,8 @@ function isAdmitted(caller: Caller, route: RouteRight, place: Place): boolean {
     own: true,
     metrics: trusted || caller.metrics === true,
     trusted,
-    project: trusted && !(confined && place === 'other'),
+    project: trusted && !(confined && place !== 'own'),
+    listing: trusted && !(confined && place === 'other'),
     admin: trusted && !confined,
   };
   return by[route.right];
@@ -89,7 +95,7 @@ async function isDenied(api: Api, caller: Caller, { method, path }: RouteRight, 
   requests += 1;
   const name = path.startsWith('/1.0/projects/') && caller.confined ? 'blog' : 'nope';
   const there = path.replace(/:(\w+)(\{[^}]*\})?/g, name);
-  const { status, body } = await api.call(method, place === 'own' ? `${there}?project=blog` : there, {
+  const { status, body } = await api.call(method, `${there}${QUERY[place]}`, {
     as: caller.as ?? 'nobody',
     headers: {
       'cf-connecting-ip': `10.${requests >> 16}.${(requests >> 8) & 255}.${requests & 255}`,
@@ -115,11 +121,12 @@ describe('who may use a route', () => {
     const wrong: string[] = [];
     for (const route of ROUTE_RIGHTS.filter(({ right }) => right !== 'own')) {
       for (const caller of callers) {
-        for (const place of caller.confined ? (['own', 'other'] as const) : (['own'] as const)) {
+        for (const place of caller.confined ? PLACES : (['own'] as const)) {
           const denied = await isDenied(api, caller, route, place);
           if (denied !== isAdmitted(caller, route, place)) continue;
-          const where = place === 'own' ? 'in its project' : 'in another project';
-          wrong.push(`${route.method} ${route.path}: ${caller.name} ${where} is ${denied ? 'denied' : 'admitted'}`);
+          wrong.push(
+            `${route.method} ${route.path}: ${caller.name} ${WHERE[place]} is ${denied ? 'denied' : 'admitted'}`,
+          );
         }
       }
     }
