@@ -36,9 +36,11 @@ function renderLabels(labels: Labels): string {
   return `{${names.map((name) => `${name}="${escapeLabel(labels[name] ?? '')}"`).join(',')}}`;
 }
 
-/** A value that came from a host or a user must not end its own quotes. */
+/** A value that came from a host or a user must not end its own quotes. Most need nothing, and there are many. */
 const escapeLabel = (text: string): string =>
-  text.replace(/[\\"\n]/g, (char) => (char === '\n' ? '\\n' : `\\${char}`)).replaceAll('\r', '');
+  /[\\"\n\r]/.test(text)
+    ? text.replace(/[\\"\n]/g, (char) => (char === '\n' ? '\\n' : `\\${char}`)).replaceAll('\r', '')
+    : text;
 
 function renderValue(value: number): string {
   if (Number.isFinite(value)) return String(value);
