@@ -174,7 +174,8 @@ async function localUser(request: Request, env: Env, ctx: Context, token: string
   const session = await verifySession(env, token);
   if (session === null) return null;
   const [member, open] = await Promise.all([memberOfSession(ctx, session), isLocalAccessOpen(ctx)]);
-  if (member === null || !open) return null;
+  // A session of ours, good for nothing here: no guess, so it counts against nobody at that address.
+  if (member === null || !open) return untrusted(clientAddress(request), null);
   const claimed = request.headers.get('x-longshore-local-user') ?? 'root';
   const username = /^[\w.@$-]{1,64}$/.test(claimed) ? claimed : 'unknown';
   const principal: Principal = { protocol: 'unix', username, address: '@', projects: null, member };
