@@ -69,6 +69,8 @@ export class Links extends DurableObject<Env> {
   readonly #rivals: Rivals;
   /** One member's results and reports are applied in the order they came. */
   readonly #turns = new Map<string, Promise<void>>();
+  /** Links of which something could not be applied: what came after it comes again, in its order. */
+  readonly #failed = new WeakSet<WebSocket>();
 
   constructor(ctx: DurableObjectState, env: Env) {
     super(ctx, env);
@@ -348,9 +350,11 @@ export class Links extends DurableObject<Env> {
    */
   #inTurn(socket: WebSocket, member: string, work: () => Promise<void>): Promise<void> {
     const turn = (this.#turns.get(member) ?? Promise.resolve()).then(async () => {
+      if (this.#failed.has(socket)) return;
       try {
         await work();
       } catch (error) {
+        this.#failed.add(socket);
         this.#log.error('link.apply.failed', { member }, error);
         quietly(() => socket.close(CLOSE_RETRY, 'try again'));
         await this.#lost(socket);

@@ -73,6 +73,13 @@ export function deleteEphemeral(
   plan.command({ member, name: 'instance.delete', params: { ref: { project, name }, pool } }, operationId, due);
 }
 
+/** Has the member take back what it made, for which there is no row. */
+function deleteMade(plan: Plan, { member, params }: EffectContext<'instance.create'>, when?: SQL): void {
+  const { spec, pool } = params;
+  const ref = { project: spec.project, name: spec.name };
+  plan.command({ member, name: 'instance.delete', params: { ref, pool } }, null, when);
+}
+
 /** A refused change leaves the row; changes made meanwhile stay, and so does what the member may have done all the same. */
 function takeBack(plan: Plan, context: EffectContext<'instance.update'>): void {
   const { undo } = context.params;
@@ -103,14 +110,13 @@ export const INSTANCE_EFFECTS: InstanceEffects = {
         context: { type, 'storage-pool': pool ?? context.params.pool.name },
       });
       if (started) lifecycle(plan, context, 'instance-started');
+      // A deletion that overtook this command on the way found nothing there.
+      deleteMade(plan, context, sql`not exists (select 1 from instances where id = ${context.params.spec.id})`);
     },
     failed(plan, context) {
       plan.write(sql`delete from instances where ${ownRow(context)} and ${plan.guard}`);
-      if (!context.abandoned) return;
       // The member may have made it, or be about to: deleting is right for what is not there, too.
-      const { spec, pool } = context.params;
-      const ref = { project: spec.project, name: spec.name };
-      plan.command({ member: context.member, name: 'instance.delete', params: { ref, pool } }, null);
+      if (context.abandoned) deleteMade(plan, context);
     },
   },
   'instance.state': {
