@@ -1,8 +1,8 @@
 /**
  * Slows down guessing of the trust password, of tokens and of signatures. Each failure costs its source a while, and a source
- * that owes more than a minute is refused with 429 until it owes less: some failures at once are forgiven, then few a minute
- * pass, and a flood of them at the same moment closes the door for longer. Counted in libSQL, since every request may meet
- * another isolate; an isolate remembers who has to wait, so that repeating it does not reach the database.
+ * that owes too much is refused with 429 until it owes less: some failures at once are forgiven, then few a minute pass, and
+ * a flood of them at the same moment closes the door for longer. Counted in libSQL, since every request may meet another
+ * isolate; an isolate remembers who has to wait, so that repeating it does not reach the database.
  *
  * An IPv6 source is its /64: whoever has one address has all of those.
  */
@@ -22,7 +22,7 @@ const MOST_MS = 3_600_000;
 const REMEMBERED = 1_000;
 
 /** What is guessed at: each has a count of its own, so that one does not close the door to another. */
-export type Guessed = 'trust' | 'bearer' | 'login' | `hook ${string}`;
+export type Guessed = 'trust' | 'bearer' | 'join' | 'login' | `hook ${string}`;
 
 /** Runs `attempt`; its 403 counts against the address. Throws 429, and does not run it, while there were too many. */
 export async function limitAttempts<T>(
@@ -53,6 +53,21 @@ export async function countFailure(ctx: Context, address: string, guessed: Guess
   const owedBefore = Date.parse(owes) - COST_MS;
   // Not the last that is forgiven, the first that is not.
   if (waitUntilMs(owedBefore) > Date.parse(ctx.now())) refuse(ctx, key, owes);
+}
+
+/** Runs `attempt`; its 403 counts against the address, and is 429 when there were too many. As `countFailure`. */
+export async function countAttempts<T>(
+  ctx: Context,
+  address: string,
+  guessed: Guessed,
+  attempt: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await attempt();
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'forbidden') await countFailure(ctx, address, guessed);
+    throw error;
+  }
 }
 
 async function count(ctx: Context, key: string): Promise<string> {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { AppError, badRequest, forbidden } from '#protocol/errors.ts';
 import { shiftIso } from '#worker/lib/clock.ts';
-import { limitAttempts } from '#worker/services/trust-attempts.ts';
+import { countAttempts, limitAttempts } from '#worker/services/trust-attempts.ts';
 import { serverConfig } from '#worker/state/schema.ts';
 import { openApi } from '../http/api.ts';
 
@@ -62,5 +62,17 @@ describe('attempts to guess a secret', () => {
       expect(await attempt(async () => 'in')).toBe('in');
     }
     expect(await api.db.select().from(serverConfig)).toEqual([]);
+  });
+});
+
+describe('attempts with what nobody can guess', () => {
+  it('succeed whatever failed before, and fail with 429 after a few failures', async () => {
+    const { api } = await opened();
+    const attempt = <T>(run: () => Promise<T>) => countAttempts(api.ctx, FROM, 'join', run);
+    for (let failure = 0; failure < 8; failure += 1) await expect(attempt(wrong)).rejects.toThrow('not authorized');
+    await expect(attempt(wrong)).rejects.toThrow('Too many failed attempts');
+    expect(await attempt(async () => 'in')).toBe('in');
+    // Each kind of secret has its own count.
+    expect(await limitAttempts(api.ctx, FROM, async () => 'in')).toBe('in');
   });
 });

@@ -23,7 +23,7 @@ import { openImagePart } from '#worker/services/image-content.ts';
 import { consumeJoinToken, planJoin } from '#worker/services/join.ts';
 import { exchangeForJoinToken } from '#worker/services/join-token.ts';
 import { serverFingerprint } from '#worker/services/server-certificate.ts';
-import { limitAttempts } from '#worker/services/trust-attempts.ts';
+import { countAttempts } from '#worker/services/trust-attempts.ts';
 import { authenticate, clientAddress, memberOfSession } from '../auth.ts';
 import { readBytes } from '../body.ts';
 import { type AppBindings, buildContext } from '../context.ts';
@@ -112,7 +112,7 @@ const plan: Handler = async (c) => {
   const request = await readBody(c, JoinPlanRequest);
   await checkSeen(c, request.fingerprint);
   const ctx = buildContext(c);
-  const planned = await limitAttempts(ctx, clientAddress(c.req.raw), () => planJoin(ctx, request));
+  const planned = await countAttempts(ctx, clientAddress(c.req.raw), 'join', () => planJoin(ctx, request));
   return Response.json(planned satisfies JoinPlan);
 };
 
@@ -140,7 +140,7 @@ const join: Handler = async (c) => {
   if (!(await verifyEd25519(request.publicKey, request.signature, joinPayload(request)))) {
     throw forbidden('The signature does not fit the public key');
   }
-  const { member } = await limitAttempts(ctx, clientAddress(c.req.raw), () => consumeJoinToken(ctx, request));
+  const { member } = await countAttempts(ctx, clientAddress(c.req.raw), 'join', () => consumeJoinToken(ctx, request));
   const answer: JoinAnswer = { member, clusterCertificate: ctx.vars.serverCertificate };
   return Response.json(answer);
 };
