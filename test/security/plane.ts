@@ -13,7 +13,7 @@ import { waitFor } from '#selfhost/wait.ts';
 import type { Db } from '#worker/state/db.ts';
 import * as schema from '#worker/state/schema.ts';
 import { makeCertificate } from './certificates.ts';
-import { createSender, type Identity, type Sender } from './client.ts';
+import { type Answered, createSender, type Identity, type Sender, type Sent } from './client.ts';
 import { fill } from './world.ts';
 
 export interface Plane {
@@ -57,6 +57,14 @@ export async function startPlane(): Promise<Plane> {
     };
     await db.insert(schema.certificates).values({ ...row, projects: [], ...fields });
   };
+  /** Guessing is slowed down, which would hide how each single guess is answered: what was counted is forgotten again. */
+  const unlimited = async (sender: Sender, sent: Sent): Promise<Answered> => {
+    for (;;) {
+      const answer = await sender.send(sent);
+      if (answer.status !== 429 || !answer.text.includes('Too many failed attempts')) return answer;
+      await client.execute("delete from server_config where key glob 'internal.trust-failures/*'");
+    }
+  };
   const stop = async () => {
     for (const sender of senders) sender.close();
     client.close();
@@ -80,7 +88,7 @@ export async function startPlane(): Promise<Plane> {
     as: (identity) => {
       const sender = createSender(port, identity);
       senders.push(sender);
-      return sender;
+      return { ...sender, send: (sent) => unlimited(sender, sent) };
     },
     snapshot: async () => {
       const tables = await client.execute(
