@@ -20,12 +20,15 @@ function once<T>(make: () => T): () => T {
 export function docsRoutes(app: App): void {
   const document = once(() => describeApi(app));
   const text = once(() => `${JSON.stringify(document())}\n`);
+  const page = once(() => docsPage(document()));
   route(
     app,
     { ...common, path: '/openapi.json', summary: 'This document', produces: 'application/json' },
     () => new Response(text(), { headers: { 'content-type': 'application/json', ...CACHE } }),
   );
-  route(app, { ...common, path: '/docs', summary: 'This document, to read', produces: 'text/html' }, () =>
-    docsPage(document()),
-  );
+  route(app, { ...common, path: '/docs', summary: 'This document, to read', produces: 'text/html' }, async () => {
+    const { text: html, policy } = await page();
+    const safety = { 'content-security-policy': policy, 'referrer-policy': 'no-referrer' };
+    return new Response(html, { headers: { 'content-type': 'text/html; charset=utf-8', ...safety, ...CACHE } });
+  });
 }
