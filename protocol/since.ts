@@ -36,8 +36,8 @@ const FIRST_QUERIES: readonly QueryName[] = [
 
 /** The version that brought what is not listed above. */
 const SECOND = 2;
-/** And the one that brought SFTP. */
-const SFTP_PROTOCOL = 3;
+/** And the one that brought SFTP and consoles. */
+const THIRD = 3;
 
 /** The oldest protocol that has this command. */
 export const protocolOfCommand = (name: CommandName): number => (FIRST_COMMANDS.includes(name) ? 1 : SECOND);
@@ -45,6 +45,7 @@ export const protocolOfCommand = (name: CommandName): number => (FIRST_COMMANDS.
 /** The oldest protocol whose agents do all that this command says: an older one would leave out what it cannot read. */
 export function protocolOfOrder(command: Pick<Command, 'name' | 'params'>): number {
   const { params } = command;
+  if ('console' in params && params.console !== undefined) return THIRD;
   const isCopy = 'copyOf' in params && params.copyOf !== undefined;
   const isSent = 'from' in params && params.from !== undefined;
   return isCopy || isSent ? SECOND : protocolOfCommand(command.name);
@@ -53,7 +54,7 @@ export function protocolOfOrder(command: Pick<Command, 'name' | 'params'>): numb
 /** The oldest protocol that has this query. */
 export function protocolOfQuery(name: QueryName): number {
   if (name === 'host.inventory') return BACKUP_PROTOCOL;
-  if (name === 'sftp.open') return SFTP_PROTOCOL;
+  if (name === 'sftp.open') return THIRD;
   return FIRST_QUERIES.includes(name) ? 1 : SECOND;
 }
 

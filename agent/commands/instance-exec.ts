@@ -34,7 +34,9 @@ async function runAttached(host: Host, context: CommandContext, params: Params):
   const stream = await host.openStream(params.streamId);
   try {
     await startOf(stream, context.signal);
-    const process = await host.instances.exec(params.ref, requestOf(params));
+    const process = params.console
+      ? await host.instances.console(params.ref, params)
+      : await host.instances.exec(params.ref, requestOf(params));
     return await pumpExec(process, stream, params.interactive, context.signal);
   } finally {
     await stream.close();

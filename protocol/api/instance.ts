@@ -143,3 +143,8 @@ export const InstanceExecPost = z
   })
   .meta({ id: 'InstanceExecPost', description: 'A program to run', example: { command: ['uname', '-a'] } });
 export type InstanceExecPost = z.infer<typeof InstanceExecPost>;
+
+export const InstanceConsolePost = z
+  .object({ width: integer(0), height: integer(0), type: text() })
+  .meta({ id: 'InstanceConsolePost', description: 'A look at the console', example: { width: 80, height: 24 } });
+export type InstanceConsolePost = z.infer<typeof InstanceConsolePost>;

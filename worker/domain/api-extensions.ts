@@ -12,6 +12,7 @@ export const API_EXTENSIONS: readonly string[] = [
   'profile_usedby',
   'certificate_update',
   'container_exec_signal_handling',
+  'console',
   'container_image_properties',
   'storage',
   'file_delete',

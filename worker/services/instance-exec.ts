@@ -1,23 +1,55 @@
 /** Running a program in an instance (lxd-api 7.2). One read, one stream opened, one write: people wait for a prompt. */
 import type { InstanceExecPost } from '#protocol/api/instance.ts';
 import { checkExec, execEnvironment, execFds, execParams } from '#protocol/api/instance-exec.ts';
+import type { CommandParams } from '#protocol/commands.ts';
 import { expandConfig } from '#worker/domain/config.ts';
 import { newSecret, sha256Hex } from '#worker/lib/crypto.ts';
+import type { LoadedInstance } from '#worker/state/instance-queries.ts';
 import { instanceResources } from '#worker/state/instance-urls.ts';
 import type { Authorized } from './context.ts';
 import { getInstance, requireOnline, requireRunning } from './instances.ts';
 import { startOperation } from './operations.ts';
 
+/** What is to be joined with a client, or run on its own. */
+export interface Program {
+  description: string;
+  interactive: boolean;
+  attach: boolean;
+  /** Of the operation, its sockets aside. */
+  metadata: Record<string, unknown>;
+  params(target: ProgramTarget): CommandParams<'instance.exec'>;
+}
+
+export type ProgramTarget = Pick<CommandParams<'instance.exec'>, 'ref' | 'streamId'>;
+
 /** Starts the program. Throws 404, 400 when the instance does not run, 503 when its member is away. */
 export async function execInstance(ctx: Authorized, project: string, name: string, body: InstanceExecPost) {
   checkExec(body);
+  return startProgram(ctx, project, name, (loaded) => {
+    const environment = execEnvironment(expandConfig(loaded.profiles, loaded.row.config), body);
+    const { command, interactive } = body;
+    return {
+      description: 'Executing command',
+      interactive,
+      attach: body['wait-for-websocket'],
+      metadata: { command, environment, interactive },
+      params: (target) => execParams(target, body, environment),
+    };
+  });
+}
+
+/** Starts what `describe` makes of the instance, in an operation. Throws as `execInstance`. */
+export async function startProgram(
+  ctx: Authorized,
+  project: string,
+  name: string,
+  describe: (loaded: LoadedInstance) => Program,
+) {
   const loaded = await getInstance(ctx, project, name);
   requireOnline(loaded);
   requireRunning(loaded.row);
   const { member } = loaded.row;
-  const { interactive } = body;
-  const attach = body['wait-for-websocket'];
-  const environment = execEnvironment(expandConfig(loaded.profiles, loaded.row.config), body);
+  const { description, interactive, attach, metadata, params } = describe(loaded);
   const id = ctx.newId();
   const secrets = attach ? newSecrets(interactive) : {};
   if (attach) await ctx.objects.streams.open({ id, member, kind: 'exec', fds: await hashes(secrets), interactive });
@@ -27,19 +59,13 @@ export async function execInstance(ctx: Authorized, project: string, name: strin
         id,
         project,
         class: attach ? 'websocket' : 'task',
-        description: 'Executing command',
+        description,
         resources: instanceResources(project, name),
-        metadata: { command: body.command, environment, interactive, ...(attach ? { fds: secrets } : {}) },
+        metadata: { ...metadata, ...(attach ? { fds: secrets } : {}) },
         mayCancel: false,
         location: member,
       },
-      commands: [
-        {
-          member,
-          name: 'instance.exec',
-          params: execParams({ ref: { project, name }, streamId: id }, body, environment),
-        },
-      ],
+      commands: [{ member, name: 'instance.exec', params: params({ ref: { project, name }, streamId: id }) }],
     });
   } catch (error) {
     // Nothing was started: the stream has nobody to wait for.

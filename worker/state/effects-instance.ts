@@ -162,18 +162,17 @@ export const INSTANCE_EFFECTS: InstanceEffects = {
   'instance.exec': {
     ok(plan, context, result) {
       const { ref, command } = context.params;
+      const source = instanceUrl(ref.project, ref.name);
+      const where = { source, project: ref.project, location: context.member };
+      if (context.params.console) {
+        plan.event({ ...where, action: 'instance-console', context: { type: 'console' } });
+        return;
+      }
       const patch = JSON.stringify({ return: result.exitCode });
       plan.write(sql`update operations set metadata = json_patch(coalesce(metadata, '{}'), ${patch})
         where id = ${context.operationId} and status < 200 and ${plan.guard}`);
       if (result.error !== null) return;
-      const source = instanceUrl(ref.project, ref.name);
-      plan.event({
-        action: 'instance-exec',
-        source,
-        project: ref.project,
-        location: context.member,
-        context: { command },
-      });
+      plan.event({ ...where, action: 'instance-exec', context: { command } });
     },
     failed: nothing,
     refusal: (result) => result.error,

@@ -96,6 +96,8 @@ export interface InstanceDriver {
   /** Of every instance that runs, in one sweep that starts no program. */
   metrics(): Promise<InstanceMetrics[]>;
   exec(ref: InstanceRef, request: ExecRequest): Promise<ExecProcess>;
+  /** Joins the console of a running instance; it ends when the instance stops. Signals end it, the instance goes on. */
+  console(ref: InstanceRef, size: { width: number; height: number }): Promise<ExecProcess>;
   /** Works on running and stopped instances; `volumePath` for the stopped ones. */
   openRoot(ref: InstanceRef, volumePath: string): Promise<InstanceRoot>;
   /** The tail of the runtime's log. */

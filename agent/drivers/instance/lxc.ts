@@ -15,6 +15,7 @@ import { type Exec, ExecError } from '../../system/exec.ts';
 import { O_PATH } from '../../system/openat2.ts';
 import { waitUntil } from '../../system/proc.ts';
 import { attach } from './attach.ts';
+import { joinConsole } from './console.ts';
 import { hostDevices } from './devices.ts';
 import type { InstanceDriver, InstanceNic, InstanceRoot, InstanceSetup } from './driver.ts';
 import { installHook, watchEvents } from './events.ts';
@@ -279,6 +280,13 @@ export function createLxcDriver(deps: LxcDeps): InstanceDriver {
       );
       const { toHostUid, toHostGid } = runningOwners(running.init);
       return attach({ lxcPath: store.lxcPath, name, environment, searchPath, toHostUid, toHostGid }, request);
+    },
+
+    console: async (ref, size) => {
+      const name = containerName(ref);
+      store.getSetup(ref);
+      getRunning(name);
+      return joinConsole({ lxcPath: store.lxcPath, name, searchPath }, size);
     },
 
     readLog: async (ref, file) => {

@@ -276,6 +276,10 @@ export function createFakeInstances(state: FakeHostState): InstanceDriver {
       if (state.process === null) throw failed('no program');
       return state.process();
     },
+    console: async () => {
+      if (state.process === null) throw failed('no console');
+      return state.process();
+    },
     openRoot: async (_ref, volumePath) => {
       const fd = openSync(join(volumePath, 'rootfs'), 'r');
       return { fd, toHostUid: same, toHostGid: same, fromHostUid: same, fromHostGid: same, close: () => closeSync(fd) };

@@ -1,5 +1,5 @@
 /**
- * Snapshots, backups, consoles and the rest that stock clients ask about and this version does not have: lists are empty,
+ * Snapshots, backups and the rest that stock clients ask about and this version does not have: lists are empty,
  * single ones are not found, and making one is refused with a text that says so.
  */
 import { AppError } from '#protocol/errors.ts';
@@ -14,9 +14,7 @@ const COLLECTIONS = [
 ] as const;
 
 const REFUSED = [
-  { method: 'post', path: 'console', what: 'Consoles' },
-  { method: 'get', path: 'console', what: 'Console logs' },
-  { method: 'delete', path: 'console', what: 'Console logs' },
+  { method: 'delete', path: 'console', what: 'Emptied console logs' },
   { method: 'get', path: 'sftp', what: 'SFTP connections', changes: true },
   { method: 'post', path: 'rebuild', what: 'Rebuilding instances' },
   { method: 'put', path: 'metadata', what: 'Image metadata changes' },
