@@ -1,4 +1,4 @@
-/** What one scrape asks the database, in one round trip: counts, and whose the running instances are. */
+/** What one scrape asks the database: counts, and whose the running instances are. A batch each, to be asked at once. */
 import { asc, eq, inArray, lt, ne, sql } from 'drizzle-orm';
 import { FINAL_FROM } from '#worker/domain/operation.ts';
 import { type Db, guardDb } from './db.ts';
