@@ -36,6 +36,8 @@ export function createLinkMetrics(sockets: Pick<LinkSockets, 'list' | 'send'>, n
   const coming = new Map<string, { frames: number; instances: MetricsFrame['instances'] }>();
   const askedMs = new Map<string, number>();
   const waiting = new Set<{ member: string; wake(): void }>();
+  /** Waited for in vain: they hold up nobody again before they have told something. */
+  const silent = new Set<string>();
 
   const wake = (member: string) => {
     for (const one of [...waiting]) if (one.member === member) one.wake();
@@ -52,7 +54,10 @@ export function createLinkMetrics(sockets: Pick<LinkSockets, 'list' | 'send'>, n
           resolve();
         },
       };
-      const timer = setTimeout(one.wake, FIRST_SAMPLE_MS);
+      const timer = setTimeout(() => {
+        silent.add(member);
+        one.wake();
+      }, FIRST_SAMPLE_MS);
       waiting.add(one);
     });
 
@@ -64,6 +69,7 @@ export function createLinkMetrics(sockets: Pick<LinkSockets, 'list' | 'send'>, n
       if (before === undefined || before.frames >= FRAMES_PER_SAMPLE) return;
       const all = [...before.instances, ...instances];
       if (!last) return void coming.set(member, { frames: before.frames + 1, instances: all });
+      silent.delete(member);
       samples.set(member, { member, toldMs: nowMs(), uptimeSeconds, instances: all });
       wake(member);
     },
@@ -81,7 +87,7 @@ export function createLinkMetrics(sockets: Pick<LinkSockets, 'list' | 'send'>, n
         askedMs.set(member, nowMs());
         quietly(() => sockets.send(socket, { type: 'metrics', seconds: METRICS_WANTED_SECONDS }));
       }
-      const missing = able.filter(({ member }) => !isFresh(member));
+      const missing = able.filter(({ member }) => !isFresh(member) && !silent.has(member));
       await Promise.all(missing.map(({ member }) => arrival(member)));
       return able.flatMap(({ member }) => {
         const sample = samples.get(member);
@@ -89,7 +95,7 @@ export function createLinkMetrics(sockets: Pick<LinkSockets, 'list' | 'send'>, n
       });
     },
     drop: (member) => {
-      for (const map of [samples, coming, askedMs]) map.delete(member);
+      for (const known of [samples, coming, askedMs, silent]) known.delete(member);
       wake(member);
     },
   };

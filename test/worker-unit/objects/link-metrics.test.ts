@@ -67,11 +67,14 @@ it('asks again in time, as long as somebody looks', async () => {
   expect(asked.length).toBeLessThan(8);
 });
 
-it('does not wait long for a member that stays silent, nor ask it at every look', async () => {
-  const { asked, look } = open({ m1: {}, m2: {} }, (member) => (member === 'm1' ? ['c1'] : null));
+it('waits once, and not long, for a member that stays silent, and does not ask it at every look', async () => {
+  const { metrics, asked, look } = open({ m1: {}, m2: {} }, (member) => (member === 'm1' ? ['c1'] : null));
   expect(await look()).toEqual({ m1: ['c1'] });
-  expect(await look()).toEqual({ m1: ['c1'] });
+  // At once: no time goes by here.
+  expect((await metrics.read(null)).map(({ member }) => member)).toEqual(['m1']);
   expect(asked.filter((member) => member === 'm2')).toHaveLength(1);
+  metrics.take('m2', sample(['c2']));
+  expect(await look()).toEqual({ m1: ['c1'], m2: ['c2'] });
 });
 
 it('asks nothing of an agent that is too old, blocked or not greeted yet', async () => {
