@@ -1,5 +1,5 @@
 /** Projects and clients confined to them, by the stock client. */
-import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -97,13 +97,8 @@ describe('a project', () => {
     // Its own default profile is empty.
     await ok('profile', 'device', 'add', 'default', 'root', 'disk', 'path=/', 'pool=default', '--project', owning);
     await ok('profile', 'device', 'add', 'default', 'eth0', 'nic', 'network=lxdbr0', '--project', owning);
-    const exported = join(conf, 'image');
-    await mkdir(exported);
-    await ok('image', 'export', 'tiny', exported);
-    // The metadata's name begins with `meta-`, and comes first; the rest are hex digits.
-    const files = (await readdir(exported)).sort().reverse();
-    const paths = files.map((file) => join(exported, file));
-    await ok('image', 'import', ...paths, '--alias', 'tiny', '--project', owning);
+    const copy = ['image', 'copy', 'longshore:tiny', 'longshore:', '--copy-aliases', '--mode', 'relay'];
+    await ok(...copy, '--target-project', owning);
     await Promise.all([
       ok('launch', 'tiny', twin),
       ok('launch', 'tiny', twin, '--project', borrowing),
