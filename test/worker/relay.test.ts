@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { AppError, notFound } from '#protocol/errors.ts';
 import { LAST_PART_HEADER } from '#protocol/stream.ts';
-import { Relay } from '#worker/objects/relay.ts';
+import { Relay, type RelayEnds } from '#worker/objects/relay.ts';
 import type { MoveSide } from '#worker/state/instance-move.ts';
 
-const SOURCE: MoveSide = { role: 'source', peer: 'host2', peerStands: true };
-const TARGET: MoveSide = { role: 'target', peer: 'host1', peerStands: true };
+const SOURCE: MoveSide = { member: 'host1', commandId: 'send', role: 'source', peer: 'host2', peerStands: true };
+const TARGET: MoveSide = { member: 'host2', commandId: 'receive', role: 'target', peer: 'host1', peerStands: true };
 
 /** The two agents' requests to one relay. */
-function openRelay(sides: { source?: MoveSide; target?: MoveSide } = {}, reset: () => void = () => {}) {
-  const relay = new Relay(reset);
+function openRelay(sides: { source?: MoveSide; target?: MoveSide } = {}, ends: Partial<RelayEnds> = {}) {
+  const relay = new Relay({ reset: () => {}, cancel: () => {}, ...ends });
   const { source = SOURCE, target = TARGET } = sides;
   const request = (side: MoveSide, method: string, what: string, init: RequestInit = {}) =>
     relay.serve(new Request(`https://longshore/agent/stream/s/${what}`, { method, ...init }), side, async () => side);
@@ -105,6 +105,25 @@ describe('a moving instance', () => {
     const sent = refusal(part(body));
     expect(await sent).toBe('The transfer broke off');
     expect(await received).toBe('half');
+  });
+
+  it('asks the target to end when the source gives up in the middle of a part', async () => {
+    const cancelled: MoveSide[] = [];
+    const { content, peer, part, outcome } = openRelay({}, { cancel: (side) => void cancelled.push(side) });
+    const received = (await content()).text();
+    await peer();
+    let cut = () => {};
+    const body = new ReadableStream<Uint8Array>({
+      start: (controller) => {
+        cut = () => controller.close();
+      },
+    });
+    const sent = refusal(part(body));
+    await outcome(SOURCE, 'out of order');
+    expect(cancelled).toEqual([TARGET]);
+    cut();
+    expect(await sent).toBe('out of order');
+    expect(await received).toBe('');
   });
 
   it('is served to each side in its own part only', async () => {

@@ -15,11 +15,19 @@ const LOOK_MS = 5_000;
 /** Answers null for a member that has no such command any more. */
 export type FindSide = () => Promise<MoveSide | null>;
 
+export interface RelayEnds {
+  /** Breaks off every request of the object. */
+  reset(): void;
+  /** Asks the target to end its command: its own request may never tell it that nothing comes any more. */
+  cancel(target: MoveSide): void;
+}
+
 export class Relay {
-  readonly #reset: () => void;
+  readonly #ends: RelayEnds;
   readonly #abort = new AbortController();
   #failure: AppError | null = null;
   #writable: WritableStream<Uint8Array> | null = null;
+  #target: MoveSide | null = null;
   #isSending = false;
   /** The target has all of it. */
   #isOver = false;
@@ -28,9 +36,8 @@ export class Relay {
     this.#wake = resolve;
   });
 
-  /** `reset` breaks off every request of the object. */
-  constructor(reset: () => void) {
-    this.#reset = reset;
+  constructor(ends: RelayEnds) {
+    this.#ends = ends;
   }
 
   /** One request of the member that `side` describes. Throws what ended the transfer. */
@@ -52,9 +59,13 @@ export class Relay {
     this.#failure = error;
     this.#wake();
     this.#abort.abort(error);
-    if (!this.#isSending) this.#close();
-    // A part whose sender has gone may never settle, nor let go of the target's body.
-    else setTimeout(() => this.#isSending && this.#reset(), REASON_LIMIT_MS);
+    if (!this.#isSending) {
+      this.#close();
+      return;
+    }
+    // A part whose sender has gone may never settle, nor let go of the target's body. The target comes for the reason first.
+    if (this.#target !== null) this.#ends.cancel(this.#target);
+    setTimeout(() => this.#isSending && this.#ends.reset(), REASON_LIMIT_MS);
   }
 
   /** The content tells by itself that it is not whole; an error here would only be noise in the log. */
@@ -71,6 +82,7 @@ export class Relay {
     if (this.#writable !== null) throw badRequest('The content was asked for already');
     const { readable, writable } = new IdentityTransformStream();
     this.#writable = writable;
+    this.#target = side;
     this.#wake();
     void this.#watch(side, find);
     return new Response(readable);

@@ -26,11 +26,12 @@ import {
   type ControlStreamFrame,
   encodeChunk,
 } from '#protocol/stream.ts';
-import type { Env } from '#worker/env.ts';
+import { type Env, parseVars } from '#worker/env.ts';
 import { sha256Hex, timingSafeEqual } from '#worker/lib/crypto.ts';
 import { parseJson } from '#worker/lib/json.ts';
 import { openDb } from '#worker/state/db.ts';
 import { findMoveSide } from '#worker/state/instance-move.ts';
+import { createObjects } from './client.ts';
 import type { StreamOpening } from './contract.ts';
 import { quietly } from './quietly.ts';
 import { Relay } from './relay.ts';
@@ -66,7 +67,14 @@ export class Stream extends DurableObject<Env> {
   /** The program has ended, and its clients have been told. */
   #isOver = false;
   readonly #transfer = new Transfer();
-  readonly #relay = new Relay(() => this.ctx.abort('A part of a moving instance did not end'));
+  readonly #relay = new Relay({
+    reset: () => this.ctx.abort('A part of a moving instance did not end'),
+    cancel: ({ member, commandId }) => {
+      const { links } = createObjects(this.env, parseVars(this.env));
+      // Unreachable, it finds out by the silence.
+      this.ctx.waitUntil(links.cancel(member, commandId).catch(() => {}));
+    },
+  });
 
   async open(opening: StreamOpening): Promise<void> {
     this.#opening = opening;

@@ -8,6 +8,9 @@ import { instances, networkMembers, networks, storagePoolMembers, storagePools }
 
 /** A member's part in a move, or in a copy to another member, that goes on. */
 export interface MoveSide {
+  member: string;
+  /** Its part. */
+  commandId: string;
   role: 'source' | 'target';
   /** The other member. */
   peer: string;
@@ -15,13 +18,13 @@ export interface MoveSide {
   peerStands: boolean;
 }
 
-const SideRecord = z.object({ name: z.string(), peer: z.string(), stands: z.number() });
+const SideRecord = z.object({ id: z.string(), name: z.string(), peer: z.string(), stands: z.number() });
 
 /** The member's part in the move whose stream this is; null when it has none, or none any more. */
 export async function findMoveSide(db: Db, member: string, streamId: string): Promise<MoveSide | null> {
   const peer = sql`coalesce(json_extract(own.params, '$.to'), json_extract(own.params, '$.from'))`;
   const rows = await guardDb(() =>
-    db.all<unknown>(sql`select own.name as name, ${peer} as peer,
+    db.all<unknown>(sql`select own.id as id, own.name as name, ${peer} as peer,
       exists (select 1 from commands as other where other.member = ${peer} and other.status = 'waiting'
           and other.name in ('instance.send', 'instance.receive', 'instance.create') and other.name <> own.name
           and json_extract(other.params, '$.streamId') = ${streamId})
@@ -31,7 +34,8 @@ export async function findMoveSide(db: Db, member: string, streamId: string): Pr
   );
   if (rows[0] === undefined) return null;
   const side = SideRecord.parse(rows[0]);
-  return { role: side.name === 'instance.send' ? 'source' : 'target', peer: side.peer, peerStands: side.stands !== 0 };
+  const role = side.name === 'instance.send' ? 'source' : 'target';
+  return { member, commandId: side.id, role, peer: side.peer, peerStands: side.stands !== 0 };
 }
 
 /** Pools and networks with what each member has of them: what the new places of instances are made of. */

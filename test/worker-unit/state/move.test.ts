@@ -150,8 +150,8 @@ describe('a moving instance', () => {
 describe('the stream of a move', () => {
   it('is for the two members of its commands alone, while they stand', async () => {
     const db = await onItsWay();
-    expect(await findMoveSide(db, 'm1', 's1')).toEqual({ role: 'source', peer: 'm2', peerStands: true });
-    expect(await findMoveSide(db, 'm2', 's1')).toEqual({ role: 'target', peer: 'm1', peerStands: true });
+    expect(await findMoveSide(db, 'm1', 's1')).toMatchObject({ role: 'source', peer: 'm2', peerStands: true });
+    expect(await findMoveSide(db, 'm2', 's1')).toMatchObject({ role: 'target', peer: 'm1', peerStands: true });
     expect(await findMoveSide(db, 'm3', 's1')).toBeNull();
     expect(await findMoveSide(db, 'm1', 's2')).toBeNull();
     await db.update(members).set({ online: false }).where(eq(members.name, 'm2'));
