@@ -37,7 +37,10 @@ export function carryRaw({ path, headers, connect }: RawUpgrade, client: Duplex,
     client.write(renderHead('HTTP/1.1 101 Switching Protocols', switched));
     const messages = createWebSocketStream(worker);
     if (head.length > 0) messages.write(head);
-    pipeline(client, messages, client, () => client.destroy());
+    messages.once('error', () => client.destroy());
+    // All that came from the worker is on its way then.
+    client.once('finish', () => client.destroy());
+    client.pipe(messages).pipe(client);
   });
 }
 
