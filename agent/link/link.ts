@@ -10,6 +10,7 @@ import { randomUUID } from 'node:crypto';
 import { badRequest, unavailable } from '#protocol/errors.ts';
 import { type AgentFrame, helloPayload } from '#protocol/frames.ts';
 import type { HostLoad, HostResources } from '#protocol/inventory.ts';
+import { checkMemberName } from '#protocol/names.ts';
 import { isKnownTo } from '#protocol/since.ts';
 import { PROTOCOL_VERSION } from '#protocol/version.ts';
 import type { Log } from '../log.ts';
@@ -137,6 +138,10 @@ export function createLink(options: LinkOptions): Link {
   const takeName = (name: string): boolean => {
     // A name that was refused already would be asked for without end.
     if (name === member) return false;
+    if (checkMemberName(name) !== null) {
+      log.error('link.rename.bad', { member, newName: name });
+      return false;
+    }
     try {
       options.keepName(name);
     } catch (err) {

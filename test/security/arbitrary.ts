@@ -90,7 +90,7 @@ function build(schema: JsonSchema, root: JsonSchema, mood: Mood, depth: number):
   if (depth > DEPTH_LIMIT) return fc.constant(null);
   const below = (part: JsonSchema) => {
     const good = build(part, root, mood, depth + 1);
-    return mood.hostile ? fc.oneof({ weight: 12, arbitrary: good }, { weight: 1, arbitrary: hostileValue }) : good;
+    return mood.hostile ? fc.oneof({ weight: 40, arbitrary: good }, { weight: 1, arbitrary: hostileValue }) : good;
   };
   if (schema.$ref !== undefined) return below(resolve(schema.$ref, root));
   if ('const' in schema) return fc.constant(schema.const);
