@@ -73,10 +73,19 @@ export function describeRoute(app: App, spec: Spec, params: z.ZodObject): void {
     request: {
       params,
       ...(spec.query === undefined ? {} : { query: spec.query }),
-      ...(spec.body === undefined ? {} : { body: { content: { 'application/json': { schema: spec.body } } } }),
+      ...bodyOf(spec),
     },
     responses: answersOf(spec, path),
   });
+}
+
+function bodyOf({ body, reads = {} }: Spec) {
+  const bodies = Object.entries(body === undefined ? reads : { ...reads, 'application/json': body });
+  const content = bodies.map(([type, schema]) => [
+    type,
+    { schema: typeof schema === 'string' ? { description: schema } : schema },
+  ]);
+  return bodies.length === 0 ? {} : { body: { content: Object.fromEntries(content) } };
 }
 
 /** `get /1.0/instances/{name}/state` → `getInstancesNameState`. */

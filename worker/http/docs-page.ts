@@ -111,13 +111,13 @@ function operationSection(document: Document, { method, path, operation }: Descr
     const found = '$ref' in one ? document.components.parameters[nameOfRef(one.$ref)] : one;
     return found === undefined ? [] : [found];
   });
-  const body = operation.requestBody?.content['application/json']?.schema;
+  const bodies = Object.entries(operation.requestBody?.content ?? {});
   return html`
 <details class="operation">
 <summary><b class="${method}">${method.toUpperCase()}</b> <code>${path}</code> ${operation.summary}</summary>
 <p>${operation.description}</p>
 ${parameters.length === 0 ? '' : parameterTable(parameters)}
-${body === undefined ? '' : html`<p>Body: ${typeOf(body)}</p>${body.$ref === undefined ? fields(body) : ''}`}
+${bodies.map(([type, { schema = {} }]) => bodyText(type, schema))}
 <p>${Object.entries(operation.responses).map(([status, one]) => {
     const answer = '$ref' in one ? document.components.responses[nameOfRef(one.$ref)] : one;
     const { description = '', content = {} } = answer ?? {};
@@ -126,6 +126,11 @@ ${body === undefined ? '' : html`<p>Body: ${typeOf(body)}</p>${body.$ref === und
     return html`<code>${status}</code> ${description} ${shown}<br>`;
   })}</p>
 </details>`;
+}
+
+function bodyText(type: string, schema: Schema): Html {
+  const shown = schema.type === undefined ? html`${schema.description ?? ''}` : fields(schema);
+  return schema.$ref === undefined ? html`<p>Body: ${type}</p>${shown}` : html`<p>Body: ${typeOf(schema)}</p>`;
 }
 
 const parameterTable = (parameters: readonly Parameter[]): Html => html`

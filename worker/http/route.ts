@@ -43,6 +43,8 @@ export interface RouteSpec<P extends string, Q extends z.ZodObject, B extends z.
   query?: Q;
   /** Absent: the body is left alone, for the handler to read from `request`. */
   body?: B;
+  /** What such a handler reads, for the document: media type → schema, or in words. */
+  reads?: Readonly<Record<string, z.ZodType | string>>;
   /** A `GET` with `sync` changes nothing anywhere: it may be run for a caller who then gets no answer. */
   answer: 'sync' | 'created' | 'async' | 'raw' | 'websocket';
   /** Media type of a `raw` answer, where there is but one. */

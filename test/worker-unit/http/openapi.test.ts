@@ -13,6 +13,7 @@ const Described = z.object({
   tags: z.array(z.string()).length(1),
   security: z.array(z.unknown()),
   parameters: z.array(z.object({ $ref: z.string() }).or(z.object({ name: z.string(), in: z.string() }))),
+  requestBody: z.unknown().optional(),
   responses: z.record(z.string(), z.unknown()),
 });
 
@@ -57,6 +58,20 @@ describe('the OpenAPI document', () => {
       if (route.includes(' /1.0'))
         expect({ route, answers: Object.keys(responses) }).toEqual({ route, answers: [expect.any(String), 'default'] });
     }
+  });
+
+  it('says what every request with a body reads, unless it is refused whatever it brings', () => {
+    const refused = /^Refused|^No \w+ exist$|\(not available\)$|\(refused, /;
+    const bare = operations
+      .filter(({ route, requestBody }) => /^(POST|PUT|PATCH) /.test(route) && requestBody === undefined)
+      .filter(({ summary }) => !refused.test(summary))
+      .map(({ route }) => route);
+    // One reads nothing; the others are forms of pages.
+    expect(bare.sort()).toEqual([
+      'POST /1.0/cluster/members/{name}/upgrade',
+      'POST /issuer/login',
+      'POST /issuer/login/decision',
+    ]);
   });
 
   it('lists what is open to anybody: look twice before you add to it', () => {

@@ -29,6 +29,7 @@ export function hookRoutes(app: App): void {
       path: '/hooks/:id',
       summary: 'Deliver a signed webhook to a trigger',
       tag: 'triggers',
+      reads: { 'application/json': 'The payload, whose signature is in the headers' },
       answer: 'async',
       access: 'secret',
     },

@@ -54,6 +54,12 @@ export function imageRoutes(app: App): void {
       path: '/1.0/images',
       summary: 'Upload an image',
       tag: 'images',
+      reads: {
+        'application/octet-stream':
+          'A unified image; headers X-LXD-public, X-LXD-filename, X-LXD-properties, X-LXD-fingerprint',
+        'multipart/form-data': 'A split image: the part "metadata", then "rootfs"',
+        'application/json': ImagesPost,
+      },
       answer: 'async',
       access: 'trusted',
     },

@@ -49,7 +49,13 @@ export function instanceFileRoutes(app: App): void {
 
     route(
       app,
-      { ...shared, method: 'post', summary: 'Write a file, directory or symlink', answer: 'sync' },
+      {
+        ...shared,
+        method: 'post',
+        summary: 'Write a file, directory or symlink',
+        reads: { '*/*': 'Content, or target; headers X-LXD-type, X-LXD-mode, X-LXD-uid, X-LXD-gid, X-LXD-write' },
+        answer: 'sync',
+      },
       async ({ ctx, params, query, project, request }) => {
         requirePrefix(prefix);
         const put = readPut(request.headers);

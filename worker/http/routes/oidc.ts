@@ -96,7 +96,15 @@ export function oidcRoutes(app: App): void {
   );
   route(
     app,
-    { method: 'post', path: '/issuer/device', summary: 'Ask for a login', tag, answer: 'raw', access: 'secret' },
+    {
+      method: 'post',
+      path: '/issuer/device',
+      summary: 'Ask for a login',
+      tag,
+      reads: { 'application/x-www-form-urlencoded': 'RFC 8628: client_id, scope' },
+      answer: 'raw',
+      access: 'secret',
+    },
     async ({ ctx, request }) => {
       await requireBuiltin(ctx);
       const form = await readForm(request);
@@ -121,6 +129,7 @@ export function oidcRoutes(app: App): void {
       path: '/issuer/token',
       summary: 'Fetch a login, or refresh',
       tag,
+      reads: { 'application/x-www-form-urlencoded': 'RFC 8628: grant_type, client_id, device_code or refresh_token' },
       answer: 'raw',
       access: 'secret',
     },

@@ -116,7 +116,15 @@ export function storageVolumeRoutes(app: App): void {
   for (const path of [ALL, OF_TYPE] as const) {
     route(
       app,
-      { method: 'post', path, summary: 'Create a storage volume', tag: 'storage', answer: 'sync', access: 'trusted' },
+      {
+        method: 'post',
+        path,
+        summary: 'Create a storage volume',
+        tag: 'storage',
+        reads: { 'application/json': StorageVolumesPost },
+        answer: 'sync',
+        access: 'trusted',
+      },
       async ({ ctx, params, project, target, request }) => {
         // `lxc storage volume import` sends an archive instead.
         if (request.headers.get('content-type') === 'application/octet-stream') refuseImport();
