@@ -31,9 +31,11 @@ export async function readInventory({ host, files, isOutdated }: InventoryDeps):
     // One of an earlier instance of that name tells nothing of this one.
     const own = copy?.instance.id === spec.id ? copy : null;
     const takenAt = own === null ? '' : confirmed.has(spec.id) ? (kept?.takenAt ?? own.takenAt) : own.takenAt;
+    // Renamed since: the copy went along with its directory.
+    const isOld = isOutdated(instanceKey(ref)) || own?.instance.name !== spec.name;
     const report = await host.instances.report(ref).catch(() => ({ status: 'Stopped' as const, state: null }));
     return {
-      instance: isOutdated(instanceKey(ref)) ? told(record, own?.instance) : (own?.instance ?? told(record)),
+      instance: own === null || isOld ? told(record, own?.instance) : own.instance,
       takenAt,
       expandedConfig: spec.expandedConfig,
       expandedDevices: spec.expandedDevices,

@@ -84,7 +84,7 @@ export function createKeeper({ fetch, files, log }: KeeperDeps): Keeper {
     noteApplied: (id) => {
       if (ended.delete(id)) note();
     },
-    isOutdated: (key) => outdated.has(key),
+    isOutdated: (key) => outdated.has(key) || [...ended.values()].includes(key),
     stop: () => {
       if (timer !== null) clearTimeout(timer);
     },

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -121,6 +121,16 @@ describe('the inventory', () => {
     expect(told).toMatchObject({ pools: [poolSpec()], networks: [{ name: 'lxdbr0' }] });
   });
 
+  it('gives an instance that was renamed after the copy its present name', async () => {
+    createKeptFiles(dir).write(backup(EARLY, [copy]));
+    renameSync(join(dir, 'containers/c1'), join(dir, 'containers/c2'));
+    const made = host();
+    made.journal.instances.delete(instanceSpec());
+    made.journal.instances.put({ spec: instanceSpec({ name: 'c2' }), pool: 'local', power: 'STOPPED' });
+    const [found] = (await read(made)).instances;
+    expect(found?.instance).toMatchObject({ name: 'c2', config: { 'volatile.eth0.hwaddr': '00:16:3e:00:00:09' } });
+  });
+
   it('leaves out what is still being made', async () => {
     const made = host();
     const params = { spec: instanceSpec(), image: imageSource(), pool: poolSpec(), networks: [], start: true };
@@ -147,6 +157,15 @@ describe('the keeper', () => {
     await vi.advanceTimersByTimeAsync(60_000);
     expect(fetch).toHaveBeenCalledTimes(1);
     expect(keeper.isOutdated('default/c1')).toBe(false);
+    keeper.stop();
+  });
+
+  it('does not take a copy for new that was made before the last result was applied', async () => {
+    const keeper = open(async () => backup(EARLY, []));
+    keeper.noteFinished(rename);
+    keeper.note();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(keeper.isOutdated('default/c1')).toBe(true);
     keeper.stop();
   });
 
