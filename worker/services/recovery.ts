@@ -98,18 +98,21 @@ async function take(ctx: Context, partial: boolean): Promise<RecoveryAnswer> {
   if (shares.length === 0 || (awaited.length > 0 && !partial)) return { ...NOTHING, awaited };
   const plan = planRecovery(shares, await readKnown(ctx.db));
   const images = await withContent(ctx, plan.images);
-  const aliases = plan.aliases.filter((alias) =>
-    images.some(({ project, fingerprint }) => project === alias.project && fingerprint === alias.fingerprint),
+  const lost = plan.images.filter((image) => !images.includes(image));
+  const aliases = plan.aliases.filter(
+    (alias) => !lost.some(({ project, fingerprint }) => project === alias.project && fingerprint === alias.fingerprint),
   );
   await applyRecovery(ctx.db, { ...plan, images, aliases }, ctx.now());
   // They come back with all they have, and are told of what is theirs now.
   await Promise.allSettled(shares.map(({ member }) => ctx.objects.links.again(member)));
-  const lost = plan.images.length - images.length;
   const { config, groups, projects, profiles, pools, networks, volumes, instances } = plan;
   const kinds = { config, groups, projects, profiles, pools, networks, volumes, images, aliases, instances };
   return {
     taken: Object.fromEntries(Object.entries(kinds).map(([kind, entries]) => [kind, entries.length])),
-    notes: [...plan.notes, ...(lost > 0 ? [`The content of ${lost} images is lost: import them again`] : [])],
+    notes: [
+      ...plan.notes,
+      ...(lost.length > 0 ? [`The content of ${lost.length} images is lost: import them again`] : []),
+    ],
     awaited,
   };
 }
