@@ -11,7 +11,7 @@ import {
   utimesSync,
 } from 'node:fs';
 import { badRequest } from '#protocol/errors.ts';
-import { O_PATH, openInRoot } from '../../system/openat2.ts';
+import { asFileOwner, O_PATH, openInRoot } from '../../system/openat2.ts';
 import type { InstanceRoot } from './driver.ts';
 import { guarded, inParent, withFd } from './files.ts';
 
@@ -74,8 +74,11 @@ export function changeAttributes(root: InstanceRoot, fd: number, { size, owner, 
 }
 
 /** Moves what is at `from`, links not followed, over whatever `rename(2)` may replace at `to`. Throws `not_found`. */
-export const renameInRoot = (root: InstanceRoot, from: string, to: string): void =>
-  guarded(from, () => inParent(root, from, (old) => inParent(root, to, (next) => renameSync(old, next))));
+export function renameInRoot(root: InstanceRoot, from: string, to: string): void {
+  // A new name is something made: the kernel refuses that to ids that the container does not have.
+  const asRoot = (act: () => void) => asFileOwner(root.toHostUid(0), root.toHostGid(0), act);
+  guarded(from, () => inParent(root, from, (old) => inParent(root, to, (next) => asRoot(() => renameSync(old, next)))));
+}
 
 /** The target of a symlink as it was written. Throws `not_found`; `bad_request` for anything else. */
 export const readLinkInRoot = (root: InstanceRoot, path: string): string =>

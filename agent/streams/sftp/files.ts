@@ -27,6 +27,7 @@ import {
   statPathInRoot,
 } from '../../drivers/instance/files.ts';
 import type { Handles } from './handles.ts';
+import { listingLine } from './listing.ts';
 import { type Attributes, encodeAttributes, FX, field, type PacketReader, uint32 } from './wire.ts';
 
 const readFd = promisify(read);
@@ -70,7 +71,7 @@ const toChange = ({ times, ...rest }: Attributes): AttributeChange => ({
 const attributes = (found: FileAttributes): Reply => [FX.attributes, encodeAttributes(toWire(found))];
 
 const nameEntry = (name: string, found: Attributes): Buffer =>
-  Buffer.concat([field(name), field(name), encodeAttributes(found)]);
+  Buffer.concat([field(name), field(listingLine(name, found)), encodeAttributes(found)]);
 
 const names = (entries: Buffer[]): Reply => [FX.name, uint32(entries.length), ...entries];
 

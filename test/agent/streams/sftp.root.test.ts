@@ -110,7 +110,7 @@ async function get(path: string): Promise<string> {
   return rest.text();
 }
 
-async function names(path: string): Promise<string[]> {
+async function names(path: string, lines: string[] = []): Promise<string[]> {
   const { rest } = await ask(FX.opendir, field(path));
   const handle = field(rest.text());
   const found: string[] = [];
@@ -119,7 +119,7 @@ async function names(path: string): Promise<string[]> {
     if (kind === FX.status) break;
     for (let left = answer.uint32(); left > 0; left--) {
       found.push(answer.text());
-      answer.text();
+      lines.push(answer.text());
       answer.attributes();
     }
   }
@@ -179,6 +179,9 @@ describe('an SFTP session', () => {
     const many = Array.from({ length: 250 }, (_, index) => `file${String(index).padStart(3, '0')}`);
     for (const name of many) writeFileSync(join(top, 'srv', name), '');
     expect(await names('/srv')).toEqual(many);
+    const lines: string[] = [];
+    await names('/', lines);
+    expect(lines).toContainEqual(expect.stringMatching(/^drwxr-xr-x +0 +0 +\d+ \d{4}-\d\d-\d\d \d\d:\d\d srv$/));
     expect(await statusOf(FX.rmdir, field('/srv'))).toBe(STATUS.failure);
     expect(await statusOf(FX.rename, field('/srv/file000'), field('/etc/moved'))).toBe(STATUS.ok);
     expect(await statusOf(FX.rename, field('/srv/file001'), field('/etc/moved'))).toBe(STATUS.failure);
