@@ -13,6 +13,8 @@ export const API_EXTENSIONS: readonly string[] = [
   'certificate_update',
   'container_exec_signal_handling',
   'console',
+  // Without snapshots a copy is of the instance alone in any case.
+  'container_only_migration',
   'container_image_properties',
   'storage',
   'file_delete',

@@ -1,10 +1,13 @@
 /** `incus` 6.0, unmodified. What it needs another API for than LXD 5.0's is in docs/clients.md. */
+import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { lxc, newName, newNames, removeInstances } from '../support.ts';
+import { findFreePort } from '#selfhost/port.ts';
+import { run } from '#selfhost/run.ts';
+import { lxc, newName, newNames, removeInstances, waitFor } from '../support.ts';
 import { addIncusRemote, type Incus } from './incus.ts';
 
 interface Listed {
@@ -85,6 +88,34 @@ describe('incus as a client of the cluster', () => {
     expect(gone).toMatchObject({ code: 1, stderr: expect.stringContaining('file does not exist') });
   });
 
+  it('serves the files to any SFTP client, as for a mount', async () => {
+    const port = await findFreePort();
+    const address = `127.0.0.1:${port}`;
+    const [file, args, env] = incus.command(['file', 'mount', name, '--listen', address, '--no-auth']);
+    const mount = spawn(file, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] });
+    let said = '';
+    mount.stdout.on('data', (chunk) => {
+      said += String(chunk);
+    });
+    try {
+      await waitFor('incus to listen', async () => said.includes('listening') || undefined);
+      await writeFile(join(directory, 'note'), 'a note');
+      const batch = [
+        ...['mkdir /srv/mount', `put ${join(directory, 'note')} /srv/mount/new`, 'chmod 640 /srv/mount/new'],
+        ...['rename /srv/mount/new /srv/mount/note', 'ln -s note /srv/mount/link', 'ls -l /srv/mount'],
+        ...[`get /srv/mount/note ${join(directory, 'note.back')}`, 'rm /srv/mount/link'],
+      ];
+      const options = ['-q', '-b', '-', '-P', String(port), '-o', 'StrictHostKeyChecking=no'];
+      const known = ['-o', `UserKnownHostsFile=${join(directory, 'known')}`];
+      const { stdout } = await run('sftp', [...options, ...known, 'root@127.0.0.1'], { input: batch.join('\n') });
+      expect(stdout).toMatch(/^-rw-r----- +0 +0 +6 \S+ \S+ \S*note$/m);
+      expect(await readFile(join(directory, 'note.back'), 'utf8')).toBe('a note');
+      expect(await incus.ok('exec', name, '--', 'ls', '/srv/mount')).toBe('note\n');
+    } finally {
+      mount.kill('SIGTERM');
+    }
+  });
+
   it('reaches the files of a stopped instance', async () => {
     await incus.ok('stop', '--force', name);
     await writeFile(join(directory, 'late'), 'late');
@@ -117,7 +148,7 @@ describe('incus as a client of the cluster', () => {
   });
 
   it('copies an instance, renames the copy, moves it to another member and deletes it', async () => {
-    await incus.ok('copy', name, other, '--target', 'host1');
+    await incus.ok('copy', name, other, '--target', 'host1', '--instance-only');
     expect(await listed(other)).toMatchObject([{ status: 'Stopped', location: 'host1', config: { 'user.a': 'b' } }]);
     await incus.ok('move', other, third);
     await incus.ok('move', third, '--target', 'host3');

@@ -90,6 +90,16 @@ answer([list(code),
     expect(answer).toEqual([[3, 'out\n', 'err\n'], 'from outside', 'blue\n', 3_000_000, 127]);
   });
 
+  it('is not kept waiting by connections of programs that have ended', async () => {
+    const started = Date.now();
+    const answer = await python(`
+instance = client.containers.get(name)
+answer([instance.execute(['echo', str(number)]).stdout for number in range(8)])`);
+    expect(answer).toEqual(Array.from({ length: 8 }, (_, number) => `${number}\n`));
+    // Each would stay for another 10 s.
+    expect(Date.now() - started).toBeLessThan(70_000);
+  });
+
   it('puts files with mode and owner, a tree of them, and gets and deletes them', async () => {
     const answer = await python(`
 import os, tempfile
