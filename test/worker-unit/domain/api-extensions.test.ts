@@ -23,6 +23,10 @@ const SHOWN_BY: Record<string, [file: string, test: string]> = {
     'e2e/console.e2e.test.ts',
     'shows what is written to it, takes what is typed, and is left with ctrl-a q: %s',
   ],
+  container_only_migration: [
+    'e2e/clients/incus.e2e.test.ts',
+    'copies an instance, renames the copy, moves it to another member and deletes it',
+  ],
   container_exec_user_group_cwd: ['e2e/exec.e2e.test.ts', 'takes environment, working directory and user'],
   network: ['e2e/resources.e2e.test.ts', 'lists and shows networks and their leases'],
   storage: ['e2e/resources.e2e.test.ts', 'lists, shows and sizes storage pools'],
