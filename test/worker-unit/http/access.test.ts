@@ -92,6 +92,16 @@ describe('a certificate confined to a project', () => {
     expect((await api.call('GET', '/1.0/projects/default', { as })).status).toBe(403);
   });
 
+  it('does not get into another project by asking for all', async () => {
+    const { api, as } = await confined();
+    for (const method of ['GET', 'PUT', 'PATCH', 'DELETE', 'POST']) {
+      const body = method === 'GET' || method === 'DELETE' ? undefined : { name: 'mine', config: {} };
+      const { status } = await api.call(method, '/1.0/profiles/default?all-projects=true', { as, body });
+      expect([method, status]).toEqual([method, 403]);
+    }
+    expect((await api.call('POST', '/1.0/profiles?all-projects=1', { as, body: { name: 'x' } })).status).toBe(403);
+  });
+
   it('cannot touch what belongs to the server, nor see its settings', async () => {
     const { api, as } = await confined();
     await api.call('PUT', '/1.0', { body: { config: { 'user.secret': 'x' } } });
