@@ -49,7 +49,7 @@ const READ_LIMIT_BYTES = 256 * 1024;
 /** Names in one answer. */
 const NAMES_AT_ONCE = 100;
 
-/** Kind of the answer and what is in it; null is a status of success, or of the end for what is read on and on. */
+/** Kind of the answer and what is in it, or a status: of success, or of the end for what is read on and on. */
 export type Reply = readonly [kind: number, ...parts: Uint8Array[]] | 'ok' | 'end';
 export type Act = (root: InstanceRoot, packet: PacketReader, handles: Handles) => Reply | Promise<Reply>;
 

@@ -24,7 +24,7 @@ export interface SftpDeps {
 }
 
 export interface SftpSession {
-  /** The answer to one packet, both without their lengths in front for the request and with it for the answer. */
+  /** The whole answer to one packet, which comes without its length. Throws for one that says not even what it asks. */
   answer(packet: Buffer): Promise<Buffer>;
   close(): void;
 }
