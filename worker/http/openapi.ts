@@ -5,7 +5,7 @@ import type { App } from './route.ts';
 
 const DESCRIPTION = `LXD's REST API over a cluster of hosts behind NAT, with extensions whose names begin with "longshore_".
 
-Every answer of /1.0 is one of three envelopes: SyncAnswer, AsyncAnswer, ErrorAnswer. Fields that are not known are ignored, and \`null\`
+Every answer of /1.0 in JSON is one of three envelopes: SyncAnswer, AsyncAnswer, ErrorAnswer. Fields that are not known are ignored, and \`null\`
 is as good as absent. A request whose path is known but not its method answers 501. The paths below /agent/ are for hosts' agents
 and no part of this document.`;
 

@@ -18,7 +18,6 @@ import { type Env, parseVars } from '#worker/env.ts';
 import { shardOf } from '#worker/lib/id.ts';
 import { createLogger, type Logger } from '#worker/lib/log.ts';
 import { issueSession, SESSION_RENEW_MS } from '#worker/lib/session.ts';
-import { listWaitingCommands } from '#worker/state/commands.ts';
 import { type Db, openDb } from '#worker/state/db.ts';
 import type { Followup } from '#worker/state/followup.ts';
 import { applyHostEvents } from '#worker/state/host-events.ts';
@@ -262,6 +261,7 @@ export class Links extends DurableObject<Env> {
       const followup = await recordHello(this.#db, told);
       this.#sockets.replaceOlder(socket, member);
       const session = await issueSession(this.env, member, publicKey);
+      this.#orders.hold(socket);
       attach(socket, {
         ...attachment,
         phase: 'up',
@@ -279,9 +279,8 @@ export class Links extends DurableObject<Env> {
       // It may have gone while libSQL was asked: then it is lost like any link.
       if (socket.readyState !== WebSocket.OPEN) return await this.#lost(socket);
       this.#sockets.send(socket, { type: 'welcome', session, protocol: PROTOCOL_VERSION });
-      await this.#follow(followup);
       // After `up`: whatever is written from now on is also sent by `deliver`; the agent ignores what it has already.
-      await this.#orders.send(socket, member, await listWaitingCommands(this.#db, member));
+      await Promise.all([this.#follow(followup), this.#orders.greet(socket, member)]);
       // A cancel that went into a dying link is said again.
       for (const id of await listCancelling(this.#db, member)) this.#sockets.send(socket, { type: 'cancel', id });
       if (protocol >= NAMES_PROTOCOL) this.#greeter.greet((frame) => this.#tellNames(socket, frame));
@@ -289,6 +288,7 @@ export class Links extends DurableObject<Env> {
       this.#log.error('link.hello.failed', { member }, error);
       this.#sockets.refuse(socket, { error: toWireError(error), retry: true });
     } finally {
+      this.#orders.release(socket);
       this.#rivals.settle(comer);
     }
   }
