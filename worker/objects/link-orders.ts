@@ -28,6 +28,12 @@ export interface OrdersDeps {
 }
 
 export interface Orders {
+  /** From now on what is to be sent over this link waits for `greet` or `release`: nothing may overtake what waited longer. */
+  hold(socket: WebSocket): void;
+  /** Sends all that waits for the member in libSQL, oldest first, and lets the rest follow. */
+  greet(socket: WebSocket, member: string): Promise<void>;
+  /** Nothing is held any more. */
+  release(socket: WebSocket): void;
   /** Sends what the agent can do; what it is too old for fails, or waits until it is newer. */
   send(socket: WebSocket, member: string, orders: readonly Order[]): Promise<void>;
   /** Applies a result. Throws when that cannot be done now: then it must not be acknowledged. */
@@ -43,7 +49,12 @@ export interface Orders {
 
 export function createOrders({ db, log, sockets, follow, noteTime }: OrdersDeps): Orders {
   const kept = new Map<string, { member: string; order: Order }>();
-  const send: Orders['send'] = async (socket, member, orders) => {
+  const holds = new Map<WebSocket, { done: Promise<void>; end(): void }>();
+  const release = (socket: WebSocket) => {
+    holds.get(socket)?.end();
+    holds.delete(socket);
+  };
+  const transmit: Orders['send'] = async (socket, member, orders) => {
     const attachment = attachmentOf(socket);
     for (const order of orders) {
       const { operationId, createdAt, ...command } = order;
@@ -59,7 +70,28 @@ export function createOrders({ db, log, sockets, follow, noteTime }: OrdersDeps)
       log.info('command.sent', { member, command: command.name, commandId: command.id, operationId });
     }
   };
+  const send: Orders['send'] = async (socket, member, orders) => {
+    await holds.get(socket)?.done;
+    // Gone while it was held: everything is read again at the next hello.
+    if (attachmentOf(socket)?.phase === 'up') await transmit(socket, member, orders);
+  };
   return {
+    hold: (socket) => {
+      if (holds.has(socket)) return;
+      let end = () => {};
+      const done = new Promise<void>((resolve) => {
+        end = resolve;
+      });
+      holds.set(socket, { done, end });
+    },
+    greet: async (socket, member) => {
+      const orders = await listWaitingCommands(db, member);
+      const sent = transmit(socket, member, orders);
+      // Before it ends: what follows from a refusal may be for this member.
+      release(socket);
+      await sent;
+    },
+    release,
     send,
     sweep: async () => {
       const before = new Date(Date.now() - OVERDUE_MS).toISOString();

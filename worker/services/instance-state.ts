@@ -159,7 +159,7 @@ export async function deleteInstance(ctx: Authorized, project: string, name: str
       {
         member: row.member,
         name: 'instance.delete',
-        params: { ref: { project, name }, pool: pool ? toPoolSpec(pool.row, pool.memberConfig) : null },
+        params: { ref: { project, name }, pool: pool ? toPoolSpec(pool.row, pool.memberConfig) : null, id: row.id },
       },
     ],
   });

@@ -70,14 +70,14 @@ export function deleteEphemeral(
     },
     due,
   );
-  plan.command({ member, name: 'instance.delete', params: { ref: { project, name }, pool } }, operationId, due);
+  plan.command({ member, name: 'instance.delete', params: { ref: { project, name }, pool, id } }, operationId, due);
 }
 
 /** Has the member take back what it made, for which there is no row. */
 function deleteMade(plan: Plan, { member, params }: EffectContext<'instance.create'>, when?: SQL): void {
   const { spec, pool } = params;
   const ref = { project: spec.project, name: spec.name };
-  plan.command({ member, name: 'instance.delete', params: { ref, pool } }, null, when);
+  plan.command({ member, name: 'instance.delete', params: { ref, pool, id: spec.id } }, null, when);
 }
 
 /** A refused change leaves the row; changes made meanwhile stay, and so does what the member may have done all the same. */

@@ -111,7 +111,7 @@ export class Agent {
     this.#begun.add(id);
     await this.#steps.gate(this);
     if (command.name === 'instance.create') return await this.#create(command, context);
-    if (command.name === 'instance.delete') return await this.#delete(id, command.params.ref);
+    if (command.name === 'instance.delete') return await this.#delete(command);
     if (command.name === 'instance.state') return await this.#change(command, context);
     throw failed(`${command.name} is not part of this test`);
   }
@@ -141,10 +141,13 @@ export class Agent {
     return { report: this.#report(spec), volatile: {} };
   }
 
-  async #delete(id: string, ref: InstanceRef) {
+  async #delete({ id, params }: Extract<Command, { name: 'instance.delete' }>) {
     const { instances, journal } = this.#host;
-    if (instances.delete(instanceKey(ref))) this.#changed(id, 1);
-    journal.instances.delete(ref);
+    const key = instanceKey(params.ref);
+    if (params.id === undefined || instances.get(key)?.id === params.id) {
+      if (instances.delete(key)) this.#changed(id, 1);
+      journal.instances.delete(params.ref);
+    }
     await this.#steps.gate(this);
     return {};
   }

@@ -72,6 +72,15 @@ it('leaves a command that was written a moment ago to who wrote it', async () =>
   expect(sent).toEqual([]);
 });
 
+it('sends what waited longer first, when a command is delivered while the link comes up', async () => {
+  const { orders, socket, order, sent } = await openOrders();
+  orders.hold(socket);
+  const delivered = orders.send(socket, 'm1', [{ ...order, id: 'y' }]);
+  await orders.greet(socket, 'm1');
+  await delivered;
+  expect(sent).toMatchObject([{ id: 'x' }, { id: 'y' }]);
+});
+
 it('applies a result once, however often it comes', async () => {
   const { db, orders, socket, order, sent, followed } = await openOrders();
   await orders.send(socket, 'm1', [order]);

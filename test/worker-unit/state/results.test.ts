@@ -71,6 +71,16 @@ describe('a result', () => {
     expect(await listWaitingCommands(db, 'm1')).toEqual([]);
   });
 
+  it('of a creation that its deletion has overtaken has the member take back what it made', async () => {
+    const { db, created } = await launch();
+    await db.delete(instances);
+    const applied = await applyResult(db, { member: 'm1', id: 'k1', outcome: created, now: T1 });
+    expect(applied.deliveries).toMatchObject([
+      { member: 'm1', orders: [{ name: 'instance.delete', params: { ref: { name: 'c1' }, id: 'id-c1' } }] },
+    ]);
+    expect(actionsOf(applied.events)).toEqual([]);
+  });
+
   it('changes nothing and tells nothing the second time', async () => {
     const { db, created } = await launch();
     await applyResult(db, { member: 'm1', id: 'k1', outcome: created, now: T1 });
