@@ -210,7 +210,7 @@ describe('an administrator who sends nonsense', () => {
     const requests = routes
       .filter(({ path }) => path.includes('{'))
       .flatMap((route) =>
-        tricksFor(route).map((trick) => ({
+        shareOf(route, HOSTILE_PATHS).map((trick) => ({
           ...proper(route),
           path: route.path.replace(/\{\w+\}/, trick).replace(/\{\w+\}/g, 'guarded'),
         })),
@@ -236,7 +236,12 @@ describe('an administrator who sends nonsense', () => {
     const requests = routes
       .filter(({ method }) => method === 'GET' || method === 'POST')
       .flatMap((route) =>
-        HOSTILE_HEADERS.map((headers) => ({ ...proper(route), path: absent(route), body: '{', headers })),
+        shareOf(route, HOSTILE_HEADERS).map((headers) => ({
+          ...proper(route),
+          path: absent(route),
+          body: '{',
+          headers,
+        })),
       );
     expect(await attack(admin, requests)).toEqual({});
   });
@@ -261,6 +266,6 @@ describe('an administrator who sends nonsense', () => {
 /** A path of the route's form to something that is not there. */
 const absent = (route: RouteUnderTest) => route.path.replace(/\{\w+\}/g, 'absent');
 
-/** The old names of instances lead to the same handlers. */
-const tricksFor = ({ path }: RouteUnderTest) =>
-  /^\/1\.0\/(containers|virtual-machines)\//.test(path) ? HOSTILE_PATHS.slice(0, 6) : HOSTILE_PATHS;
+/** Half of them for each route, and each for half of the routes: methods of one path read it alike. */
+const shareOf = <T>(route: RouteUnderTest, all: readonly T[]): T[] =>
+  all.filter((_, index) => (index + routes.indexOf(route)) % 2 === 0);

@@ -46,6 +46,7 @@ export async function startPlane(): Promise<Plane> {
   const db = drizzle({ client });
   const port = control.endpoints[0]?.port ?? 0;
   const senders: Sender[] = [];
+  let addresses = 0;
   const trust: Plane['trust'] = async (certificate, fields = {}) => {
     const fingerprint = fingerprintOf(certificate);
     const row = {
@@ -57,13 +58,25 @@ export async function startPlane(): Promise<Plane> {
     };
     await db.insert(schema.certificates).values({ ...row, projects: [], ...fields });
   };
-  /** Guessing is slowed down, which would hide how each single guess is answered: what was counted is forgotten again. */
-  const unlimited = async (sender: Sender, sent: Sent): Promise<Answered> => {
-    for (;;) {
-      const answer = await sender.send(sent);
-      if (answer.status !== 429 || !answer.text.includes('Too many failed attempts')) return answer;
-      await client.execute("delete from server_config where key glob 'internal.trust-failures/*'");
-    }
+  /** Guessing is slowed down, which would hide how each single guess is answered: who was told to wait comes from elsewhere. */
+  const createWanderer = (identity: Identity): Sender => {
+    const start = (from?: string) => {
+      const sender = createSender(port, identity, from);
+      senders.push(sender);
+      return sender;
+    };
+    let current = start();
+    const send = async (sent: Sent): Promise<Answered> => {
+      for (;;) {
+        const used = current;
+        const answer = await used.send(sent);
+        if (answer.status !== 429 || !answer.text.includes('Too many failed attempts')) return answer;
+        if (current !== used) continue;
+        addresses += 1;
+        current = start(`127.1.${addresses >> 8}.${addresses & 255}`);
+      }
+    };
+    return { send, close: () => current.close() };
   };
   const stop = async () => {
     for (const sender of senders) sender.close();
@@ -85,11 +98,7 @@ export async function startPlane(): Promise<Plane> {
   }
   return {
     ...{ port, control, dir, dataDir, db, signingSecret, admin, trust, stop },
-    as: (identity) => {
-      const sender = createSender(port, identity);
-      senders.push(sender);
-      return { ...sender, send: (sent) => unlimited(sender, sent) };
-    },
+    as: createWanderer,
     snapshot: async () => {
       const tables = await client.execute(
         "select name from sqlite_master where type = 'table' and name not glob '__*' and name not glob 'sqlite_*' order by name",
