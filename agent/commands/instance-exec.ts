@@ -12,6 +12,9 @@ type Params = CommandParams<'instance.exec'>;
 /** Of a program that is not there, as shells and LXD tell it. */
 const SPECIAL_EXIT: Record<number, string> = { 126: 'Command not executable', 127: 'Command not found' };
 
+/** Of lxc-console when another one is there before it; an instance that stops ends it with 0, a client that leaves by a signal. */
+const CONSOLE_REFUSED = 1;
+
 /** Runs the program at most once: after a crash of the agent it is not run again but reported as lost. */
 export async function execInstance(
   host: Host,
@@ -27,6 +30,7 @@ export async function execInstance(
     params.attach ? runAttached(host, context, params) : runDetached(host, context, params),
   );
   if (context.signal.aborted) throw cancelled();
+  if (params.console) return { exitCode, error: exitCode === CONSOLE_REFUSED ? 'The console is in use already' : null };
   return { exitCode, error: SPECIAL_EXIT[exitCode] ?? null };
 }
 

@@ -64,6 +64,17 @@ describe('a console', () => {
     expect((await lxc('list', name, '--format', 'csv', '--columns', 's')).stdout).toBe('RUNNING\n');
   });
 
+  it('lets one in at a time, and says so to the other', async () => {
+    const first = onTerminal(cluster.lxcCommand(['console', name]));
+    await first.until('ctrl');
+    await inside('echo first is in > /dev/console');
+    await first.until('first is in');
+    const second = onTerminal(cluster.lxcCommand(['console', name]));
+    await second.until('The console is in use already');
+    expect(await second.exited()).toBe(1);
+    expect(await first.leave()).toBe(0);
+  });
+
   it('keeps what was on it', async () => {
     expect((await lxc('console', name, '--show-log')).stdout).toContain('seen by lxc');
     expect(await incus.ok('console', name, '--show-log')).toContain('seen by incus');
@@ -75,7 +86,7 @@ describe('a console', () => {
     await inside('echo joined > /dev/console');
     await until('joined');
     expect(await lxc('stop', '--force', name)).toMatchObject({ code: 0 });
-    await exited();
+    expect(await exited()).toBe(0);
     const refused = await api({ method: 'POST', path: `/1.0/instances/${name}/console`, body: '{"type":"console"}' });
     expect(refused).toMatchObject({ status: 400, body: { error: 'Instance is not running' } });
     expect((await lxc('console', name, '--show-log')).stdout).toContain('joined');
