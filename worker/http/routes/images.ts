@@ -58,7 +58,7 @@ export function imageRoutes(app: App): void {
         'application/octet-stream':
           'A unified image; headers X-LXD-public, X-LXD-filename, X-LXD-properties, X-LXD-fingerprint',
         'multipart/form-data': 'A split image: the part "metadata", then "rootfs"',
-        'application/json': ImagesPost,
+        'application/json': 'An image from another place, which is refused with the way to bring it here',
       },
       answer: 'async',
       access: 'trusted',
