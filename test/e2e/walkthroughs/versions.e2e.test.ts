@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { PROTOCOL_MINIMUM, PROTOCOL_VERSION, UPGRADE_PROTOCOL } from '#protocol/version.ts';
 import { api } from '../api.ts';
 import { cluster, instancesOf, lxc, newName, removeInstances, table, waitFor } from '../support.ts';
 
@@ -45,27 +46,40 @@ async function launchOn(member: string): Promise<string> {
 
 afterAll(() => removeInstances(created));
 
-describe('a host whose agent is one version behind', () => {
+describe.each([PROTOCOL_VERSION - 1, PROTOCOL_MINIMUM])(
+  'a host whose agent speaks protocol %i, an older one',
+  (protocol) => {
+    beforeAll(async () => {
+      await restartWith(protocol);
+      await untilListed(OLD, 'ONLINE', new RegExp(`protocol ${protocol}`));
+    });
+    afterAll(async () => {
+      await restartWith(null);
+      await untilListed(OLD, 'ONLINE', /^Fully operational$/);
+    });
+
+    it('works beside the others, and the list says that it should be upgraded', async () => {
+      const names = [await launchOn(OLD), await launchOn('host1')];
+      expect((await instancesOf(names)).map(({ status }) => status)).toEqual(['Running', 'Running']);
+      const [old = ''] = names;
+      expect(await lxc('exec', old, '--', 'echo', 'here')).toMatchObject({ code: 0, stdout: 'here\n' });
+      expect(await lxc('stop', '--force', old)).toMatchObject({ code: 0 });
+      expect(await lxc('start', old)).toMatchObject({ code: 0 });
+      const told = `^Fully operational, but its agent [\\d.]+ \\(protocol ${protocol}\\) should be upgraded: `;
+      expect((await listed(OLD)).message).toMatch(new RegExp(told));
+      expect(await listed('host1')).toEqual({ state: 'ONLINE', message: 'Fully operational' });
+    });
+  },
+);
+
+describe('a host whose agent cannot upgrade itself', () => {
   beforeAll(async () => {
-    await restartWith(1);
-    await untilListed(OLD, 'ONLINE', /protocol 1/);
+    await restartWith(UPGRADE_PROTOCOL - 1);
+    await untilListed(OLD, 'ONLINE', /should be upgraded/);
   });
   afterAll(async () => {
     await restartWith(null);
     await untilListed(OLD, 'ONLINE', /^Fully operational$/);
-  });
-
-  it('works beside the others, and the list says that it should be upgraded', async () => {
-    const names = [await launchOn(OLD), await launchOn('host1')];
-    expect((await instancesOf(names)).map(({ status }) => status)).toEqual(['Running', 'Running']);
-    const [old = ''] = names;
-    expect(await lxc('exec', old, '--', 'echo', 'here')).toMatchObject({ code: 0, stdout: 'here\n' });
-    expect(await lxc('stop', '--force', old)).toMatchObject({ code: 0 });
-    expect(await lxc('start', old)).toMatchObject({ code: 0 });
-    expect((await listed(OLD)).message).toMatch(
-      /^Fully operational, but its agent [\d.]+ \(protocol 1\) should be upgraded: /,
-    );
-    expect(await listed('host1')).toEqual({ state: 'ONLINE', message: 'Fully operational' });
   });
 
   it('is told what it lacks where it cannot do something, and nothing hangs', async () => {

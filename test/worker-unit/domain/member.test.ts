@@ -25,7 +25,13 @@ describe('a member’s status', () => {
       'an agent one version behind',
       { protocol: PROTOCOL_VERSION - 1 },
       'Online',
-      /^Fully operational, but its agent 0\.1\.0 \(protocol 1\) should be upgraded: /,
+      /^Fully operational, but its agent 0\.1\.0 \(protocol \d\) should be upgraded: upgrade it with "longshore agent upgrade host2"$/,
+    ],
+    [
+      'an agent that cannot be upgraded over the link',
+      { protocol: 1 },
+      'Online',
+      /^Fully operational, but its agent 0\.1\.0 \(protocol 1\) should be upgraded: install the cluster's release on "host2"/,
     ],
     [
       'an agent that is too old',
