@@ -108,8 +108,12 @@ export async function startPlane(): Promise<Plane> {
       const where = (name: string) => (name === 'server_config' ? "where key not glob 'internal.*'" : '');
       const answers = await client.batch(names.map((name) => `select * from "${name}" ${where(name)} order by 1, 2`));
       const rows = names.map((name, index) => [name, digest(answers[index]?.rows ?? [])] as const);
-      const files = ['blobs', 'objects'].map((kind) => [kind, digest(listFiles(path.join(dataDir, kind)))] as const);
-      return Object.fromEntries([...rows, ...files]);
+      const blobs = listFiles(path.join(dataDir, 'blobs'));
+      // One file for each stream that was ever opened; those of the other objects are there for good.
+      const streams = listFiles(path.join(dataDir, 'objects/longshore-stream')).filter(
+        (file) => file !== 'metadata.sqlite',
+      );
+      return { ...Object.fromEntries(rows), blobs: digest(blobs), streams: digest(streams) };
     },
   };
 }
