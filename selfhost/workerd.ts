@@ -28,6 +28,7 @@ export interface WorkerdOptions {
 
 /** The Durable Objects: binding → class. The unique keys name their storage and must never change. */
 const OBJECTS = { CLUSTER: 'Cluster', LINKS: 'Links', STREAM: 'Stream' };
+const uniqueKeyOf = (name: string) => `longshore-${name.toLowerCase()}`;
 
 /** Longest path that fits a unix socket address. */
 const MAX_SOCKET_PATH = 107;
@@ -56,6 +57,8 @@ export async function writeWorkerdConfig(options: WorkerdOptions): Promise<strin
 /** Starts it; it serves about 0.1 s later (`socketPathOf`). */
 export function startWorkerd(options: WorkerdOptions, config: string): ChildProcess {
   rmSync(socketPathOf(options.dataDir), { force: true });
+  // Each stream has left a file there, with nothing in it: nothing of a stream outlives its sockets.
+  rmSync(path.join(options.dataDir, 'objects', uniqueKeyOf('Stream')), { recursive: true, force: true });
   // The package's `bin` is a script that starts the program: its kill would not reach the program.
   const program: unknown = createRequire(inRepository('package.json'))('workerd').default;
   return startDaemon(String(program), ['serve', config], { env: options.vars });
@@ -76,7 +79,7 @@ function renderConfig(options: WorkerdOptions, compatibility: { date: string; fl
   const disk = (name: string, dir: string) =>
     `(name = "${name}", disk = (path = ${quote(path.join(options.dataDir, dir))}, writable = true))`;
   const namespaces = Object.values(OBJECTS).map(
-    (name) => `(className = "${name}", uniqueKey = "longshore-${name.toLowerCase()}", enableSql = true)`,
+    (name) => `(className = "${name}", uniqueKey = "${uniqueKeyOf(name)}", enableSql = true)`,
   );
   const bindings = [
     ...Object.entries(OBJECTS).map(([key, name]) => `(name = "${key}", durableObjectNamespace = "${name}")`),
