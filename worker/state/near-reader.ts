@@ -18,7 +18,10 @@ export const newPosition = (): Position => ({ index: 0n, restUntilMs: 0 });
 /** A replica that is behind or away costs one request its deadline, then none for this long. */
 const REST_MS = 2_000;
 
-/** Asks the replica, and the primary when that fails or rests. A statement's own error comes from the primary then. */
+/**
+ * Asks the replica, and the primary when that fails or rests, or when nobody here knows yet how far the database is: after a
+ * start, a replica that is behind would show a client less than it has seen. A statement's own error comes from the primary then.
+ */
 export function preferReplica(
   replica: Reader,
   primary: Reader,
@@ -26,7 +29,7 @@ export function preferReplica(
   now: () => number = Date.now,
 ): Reader {
   async function route<T>(ask: (reader: Reader) => Promise<T>): Promise<T> {
-    if (now() < position.restUntilMs) return await ask(primary);
+    if (position.index === 0n || now() < position.restUntilMs) return await ask(primary);
     try {
       return await ask(replica);
     } catch {

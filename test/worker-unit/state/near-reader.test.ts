@@ -28,7 +28,8 @@ describe('preferReplica', () => {
   it('asks the replica, and the primary while the replica is away', async () => {
     const [replica, primary] = [database('replica'), database('primary')];
     let clock = 0;
-    const near = preferReplica(replica.reader, primary.reader, newPosition(), () => clock);
+    const position = { ...newPosition(), index: 7n };
+    const near = preferReplica(replica.reader, primary.reader, position, () => clock);
     expect(nameOf(await near.execute('select 1'))).toBe('replica');
     replica.breakIt();
     expect(nameOf(await near.execute('select 1'))).toBe('primary');
@@ -36,6 +37,17 @@ describe('preferReplica', () => {
     expect(replica.asked.count).toBe(2);
     replica.breakIt(false);
     clock = 60_000;
+    // What the primary's answer has told meanwhile.
+    position.index = 8n;
+    expect(nameOf(await near.execute('select 1'))).toBe('replica');
+  });
+
+  it('asks the primary as long as it has not seen how far the database is', async () => {
+    const [replica, primary] = [database('replica'), database('primary')];
+    const position = newPosition();
+    const near = preferReplica(replica.reader, primary.reader, position);
+    expect(nameOf(await near.execute('select 1'))).toBe('primary');
+    position.index = 1n;
     expect(nameOf(await near.execute('select 1'))).toBe('replica');
   });
 
