@@ -58,7 +58,7 @@ export function placeOf(addresses: readonly string[], seenFrom: string): string 
 }
 
 /** What a host is told that comes as a member which another host is. */
-export const useText = (member: string, place: string): string =>
+export const inUseText = (member: string, place: string): string =>
   `The identity of cluster member "${member}" is in use by another host${at(place)}`;
 
 /** What is told of two hosts that both live and are the same member. `holder`: where the member is, if it is there now. */

@@ -9,7 +9,7 @@
  */
 import { conflict, toWireError } from '#protocol/errors.ts';
 import { HEARTBEAT_INTERVAL_MS } from '#protocol/frames.ts';
-import { twinText, useText } from '#worker/domain/member.ts';
+import { inUseText, twinText } from '#worker/domain/member.ts';
 import type { Logger } from '#worker/lib/log.ts';
 import { barBoot, recordTwin } from '#worker/state/barred-boots.ts';
 import type { Db } from '#worker/state/db.ts';
@@ -41,16 +41,8 @@ export interface Rivals {
 
 export function createRivals({ db, log, sockets }: { db: Db; log: Logger; sockets: LinkSockets }): Rivals {
   const arriving = new Map<string, Comer>();
-  /** Since when another boot than the member's has been coming. */
-  const coming = new Map<string, { bootId: string; sinceMs: number }>();
-
-  const noteComing = (member: string, bootId: string): number => {
-    const known = coming.get(member);
-    if (known?.bootId === bootId) return known.sinceMs;
-    const sinceMs = Date.now();
-    coming.set(member, { bootId, sinceMs });
-    return sinceMs;
-  };
+  /** Another boot than the member's that has been coming, and when the member's host was last heard. */
+  const coming = new Map<string, { bootId: string; sinceMs: number; holderMs: number }>();
 
   return {
     judge: async (comer, isBarred) => {
@@ -66,20 +58,26 @@ export function createRivals({ db, log, sockets }: { db: Db; log: Logger; socket
       }
       const refuse = (retryMs: number): Refusal => {
         log.warn('link.rival', { member, holder: holderPlace, comer: place });
-        return { error: toWireError(conflict(useText(member, holderPlace))), retry: true, retryMs };
+        return { error: toWireError(conflict(inUseText(member, holderPlace))), retry: true, retryMs };
       };
       const first = arriving.get(member);
       if (first !== undefined && first.bootId !== bootId) return refuse(ARRIVAL_MS);
+      const waiting = coming.get(member);
+      const known = waiting?.bootId === bootId ? waiting : undefined;
       const held = holder?.attachment.bootId;
-      const silentMs = Date.now() - (holder?.view.lastSeenMs ?? 0);
-      if (holder !== undefined && held !== undefined && held !== bootId && silentMs < LIVE_MS) {
-        const sinceMs = noteComing(member, bootId);
-        if (holder.view.lastSeenMs - sinceMs < PROOF_MS) return refuse(LIVE_MS - silentMs);
+      // A link that closed while another boot was coming may be back in a moment.
+      const isOther = holder === undefined ? known !== undefined : held !== undefined && held !== bootId;
+      const holderMs = holder?.view.lastSeenMs ?? known?.holderMs ?? 0;
+      const silentMs = Date.now() - holderMs;
+      if (isOther && silentMs < LIVE_MS) {
+        const sinceMs = known?.sinceMs ?? Date.now();
+        coming.set(member, { bootId, sinceMs, holderMs });
+        if (holderMs - sinceMs < PROOF_MS) return refuse(LIVE_MS - silentMs);
         await barBoot(db, { member, bootId, message: final.error.message, now });
         log.error('link.twin', { member, holder: holderPlace, comer: place });
         return final;
       }
-      if (coming.get(member)?.bootId === bootId) coming.delete(member);
+      if (known !== undefined) coming.delete(member);
       arriving.set(member, comer);
       return null;
     },
