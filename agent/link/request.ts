@@ -28,9 +28,9 @@ export function createFetchPart(deps: RequestDeps): FetchPart {
 
 /** Downloads a release of the agent. Throws `unavailable` when the control plane is away or has no such release. */
 export function createFetchRelease(deps: RequestDeps) {
-  return async (sha256: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>> => {
+  return async (sha256: string, signal: AbortSignal): Promise<Readable> => {
     const response = await get(deps, `/agent/release/${sha256}`, signal);
-    if (response.statusCode === 200) return Readable.toWeb(response) as ReadableStream<Uint8Array>;
+    if (response.statusCode === 200) return response;
     response.resume();
     throw unavailable(`Cannot fetch the agent's release: the server answered ${response.statusCode}`);
   };

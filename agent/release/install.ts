@@ -1,7 +1,7 @@
 /** Getting a release onto this host: downloaded over the judged connection, verified, tried, and only then in place. */
 import { createHash } from 'node:crypto';
 import { createWriteStream, renameSync, rmSync } from 'node:fs';
-import { Readable, Transform } from 'node:stream';
+import { type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { failed } from '#protocol/errors.ts';
 import type { Exec } from '../system/exec.ts';
@@ -20,7 +20,7 @@ export interface InstallDeps {
   exec: Exec;
   dataDir: string;
   /** Throws `unavailable` when the control plane is away or has no such release any more. */
-  fetchRelease(sha256: string, signal: AbortSignal): Promise<ReadableStream<Uint8Array>>;
+  fetchRelease(sha256: string, signal: AbortSignal): Promise<Readable>;
 }
 
 /**
@@ -55,7 +55,7 @@ async function download(deps: InstallDeps, offer: ReleaseOffer, path: string, si
     },
   });
   const content = await deps.fetchRelease(offer.sha256, signal);
-  await pipeline(Readable.fromWeb(content), measured, createWriteStream(path, { mode: 0o600 }), { signal });
+  await pipeline(content, measured, createWriteStream(path, { mode: 0o600 }), { signal });
   const seen = hash.digest('hex');
   if (seen === offer.sha256) return;
   throw failed(`The release that came is not the one that was offered (its SHA-256 is ${seen}): nothing was changed`);
