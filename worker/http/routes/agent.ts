@@ -75,7 +75,7 @@ const connectLink: Handler = async (c) => {
 };
 
 const connectStream: Handler = async (c) => {
-  const { member } = await session(c);
+  const { member } = await requireMember(c);
   const headers = new Headers(c.req.raw.headers);
   headers.set('x-longshore-member', member);
   return buildContext(c).objects.streams.connect(c.req.param('id') ?? '', new Request(c.req.raw, { headers }));
@@ -145,11 +145,13 @@ const join: Handler = async (c) => {
   return Response.json(answer);
 };
 
-/** A session outlives its member by hours: what is not bound to a stream of its own is for members only. */
-async function requireMember(c: HonoContext<AppBindings>): Promise<void> {
-  if ((await memberOfSession(buildContext(c), await session(c))) === null) {
+/** A session outlives its member by hours: only while it is one is it good for anything. */
+async function requireMember(c: HonoContext<AppBindings>): Promise<{ member: string }> {
+  const verified = await session(c);
+  if ((await memberOfSession(buildContext(c), verified)) === null) {
     throw new AppError('unauthorized', 'No valid session');
   }
+  return verified;
 }
 
 async function session(c: HonoContext<AppBindings>): Promise<{ member: string; keyId: string }> {
