@@ -133,10 +133,10 @@ describe('file links', () => {
   });
 
   it('that dangle get their target made, inside', () => {
-    symlinkSync('../run/resolv.conf', join(top, 'etc/resolv.conf'));
+    symlinkSync('../run/longshore-test.conf', join(top, 'etc/longshore-test.conf'));
     mkdirSync(join(top, 'run'));
-    expect(write('/etc/resolv.conf', 'made')).toBe(false);
-    expect(readFileSync(join(top, 'run/resolv.conf'), 'utf8')).toBe('made');
+    expect(write('/etc/longshore-test.conf', 'made')).toBe(false);
+    expect(readFileSync(join(top, 'run/longshore-test.conf'), 'utf8')).toBe('made');
     symlinkSync('loop', join(top, 'loop'));
     expect(() => write('/loop', 'x')).toThrow(/Invalid path/);
   });
