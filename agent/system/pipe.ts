@@ -3,7 +3,7 @@
  * `ExecError`.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import type { Readable, Writable } from 'node:stream';
+import { PassThrough, pipeline, type Readable, type Writable } from 'node:stream';
 import { ExecError } from './exec.ts';
 
 /** What is kept of a program's standard error: the end, where the reason is. */
@@ -58,5 +58,8 @@ export function startReading(file: string, args: readonly string[]): ReadingProg
 export function startWriting(file: string, args: readonly string[], inputFd: number | null): WritingProgram {
   const child = spawn(file, [...args], { stdio: [inputFd ?? 'ignore', 'pipe', 'pipe'], cwd: '/', env: ENVIRONMENT });
   if (child.stdout === null) throw new Error(`${file} was started without an output`);
-  return { ...supervise(child, file), stdout: child.stdout };
+  // Node throws away what an ended program has written and nobody reads yet: from here it can be fetched at any time.
+  const stdout = new PassThrough();
+  pipeline(child.stdout, stdout, () => {});
+  return { ...supervise(child, file), stdout };
 }

@@ -56,6 +56,12 @@ function explain(error: unknown): unknown {
 
 /** Beside zfs-fuse's own socket: one per daemon. */
 const FUSE_LOCK = '/run/zfs/longshore.lock';
+/**
+ * The daemon closes the descriptor of a file system that is unmounted twice; the second time it may be that of a connection it
+ * has just accepted. A question is asked again; whether anything else was done is for its caller to look.
+ */
+const RESET_TRIES = 4;
+const isQuestion = (args: readonly string[]): boolean => args[0] === 'get' || args[0] === 'list';
 const MOUNTING = new Set(['mount', 'create', 'clone', 'rename', 'import']);
 const mayMount = (args: readonly string[]): boolean =>
   MOUNTING.has(args[0] ?? '') || args.some((arg) => arg.startsWith('mountpoint='));
@@ -68,12 +74,14 @@ const mayMount = (args: readonly string[]): boolean =>
  * lock that the program itself holds: it goes on when the agent that started it was killed.
  */
 export function createZfsTool(exec: Exec, findModuleVersion = findZfsModuleVersion): ZfsTool {
-  async function run(file: string, args: string[]): Promise<ExecResult> {
+  async function run(file: string, args: string[], tries = RESET_TRIES): Promise<ExecResult> {
     const inTurn = mayMount(args) && (await findModuleVersion()) === null;
     try {
       if (!inTurn) return await exec(file, args, { timeoutMs: TIMEOUT_MS });
       return await exec('flock', ['--no-fork', FUSE_LOCK, file, ...args], { timeoutMs: TIMEOUT_MS });
     } catch (error) {
+      if (tries > 1 && isQuestion(args) && says(error, /Connection reset by peer/))
+        return await run(file, args, tries - 1);
       throw explain(error instanceof ExecError && inTurn ? new ExecError(file, error.exitCode, error.stderr) : error);
     }
   }

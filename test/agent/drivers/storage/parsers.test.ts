@@ -166,3 +166,25 @@ describe('the host', () => {
     expect(order).toEqual(['b', 'a1', 'a2']);
   });
 });
+
+describe('a connection that zfs-fuse drops', () => {
+  it('is made again for a question, a few times, and not for what changes something', async () => {
+    const dropped = new ExecError('zfs', 1, 'internal error: Connection reset by peer');
+    let left = 2;
+    const calls: string[][] = [];
+    const tool = createZfsTool(async (_file, args) => {
+      calls.push([...args]);
+      left -= 1;
+      if (left >= 0) throw dropped;
+      return { stdout: '', stderr: '', exitCode: 0 };
+    });
+    await tool.zfs('get', 'type', 'tank');
+    expect(calls).toEqual(Array.from({ length: 3 }, () => ['get', 'type', 'tank']));
+    left = 100;
+    await expect(tool.zfs('get', 'type', 'tank')).rejects.toThrow('Connection reset by peer');
+    expect(calls.length).toBeLessThan(10);
+    const asked = calls.length;
+    await expect(tool.zfs('unmount', 'tank/c1')).rejects.toThrow('Connection reset by peer');
+    expect(calls).toHaveLength(asked + 1);
+  });
+});

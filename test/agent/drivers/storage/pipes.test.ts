@@ -51,6 +51,15 @@ describe('carrying a program’s output', () => {
     await expect(carryOutput('cat', ['/nonexistent'], count)).rejects.toThrow('No such file');
   });
 
+  it('loses nothing of a program that has ended before anybody reads', async () => {
+    let text = '';
+    await carryOutput('echo', ['still here'], async (content) => {
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      for await (const chunk of content) text += chunk;
+    });
+    expect(text).toBe('still here\n');
+  });
+
   it('ends a program that nobody listens to any more', async () => {
     await expect(carryOutput('cat', ['/dev/zero'], async () => broken())).rejects.toThrow('cut');
   });
