@@ -61,5 +61,11 @@ export function startWriting(file: string, args: readonly string[], inputFd: num
   // Node throws away what an ended program has written and nobody reads yet: from here it can be fetched at any time.
   const stdout = new PassThrough();
   pipeline(child.stdout, stdout, () => {});
-  return { ...supervise(child, file), stdout };
+  const program = supervise(child, file);
+  const kill = () => {
+    program.kill();
+    // What nobody fetches would keep the program from counting as ended.
+    stdout.destroy();
+  };
+  return { ...program, stdout, kill };
 }
