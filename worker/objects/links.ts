@@ -228,10 +228,19 @@ export class Links extends DurableObject<Env> {
     try {
       await this.#presence.judge();
       await this.#renewSessions();
-      await this.#orders.sweep();
+      this.ctx.waitUntil(this.#sweep());
     } catch (error) {
       this.#log.error('links.alarm.failed', {}, error);
       await this.#wakeAt(Date.now() + 1_000);
+    }
+  }
+
+  /** Beside the alarm: the next judgement must not wait for libSQL. The next alarm tries again. */
+  async #sweep(): Promise<void> {
+    try {
+      await this.#orders.sweep();
+    } catch (error) {
+      this.#log.warn('links.sweep.failed', {}, error);
     }
   }
 

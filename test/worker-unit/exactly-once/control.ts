@@ -173,6 +173,7 @@ export class Control implements Acceptor {
     const kept = new Map<string, unknown>();
     const state = {
       id: { name: 'links-0' },
+      waitUntil: (work: Promise<unknown>) => void work,
       storage: {
         get: async (key: string) => kept.get(key),
         put: async (key: string, value: unknown) => void kept.set(key, value),
