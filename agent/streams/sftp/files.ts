@@ -75,14 +75,18 @@ const nameEntry = (name: string, found: Attributes): Buffer =>
 
 const names = (entries: Buffer[]): Reply => [FX.name, uint32(entries.length), ...entries];
 
-function refuseExisting(root: InstanceRoot, path: string): void {
+/** What is at `path`, a link not followed; null when there is nothing. */
+function findAttributes(root: InstanceRoot, path: string): FileAttributes | null {
   try {
-    statInRoot(root, path);
+    return readAttributesInRoot(root, path, false);
   } catch (error) {
-    if (error instanceof AppError && error.code === 'not_found') return;
+    if (error instanceof AppError && error.code === 'not_found') return null;
     throw error;
   }
-  throw conflict(`File "${path}" already exists`);
+}
+
+function refuseExisting(root: InstanceRoot, path: string): void {
+  if (findAttributes(root, path) !== null) throw conflict(`File "${path}" already exists`);
 }
 
 /** A directory, too: clients open it to see what it is, and list it by its name then. */
@@ -155,15 +159,6 @@ const readDirectory: Act = (root, packet, handles) => {
   }
   return entries.length > 0 || directory.left.length > 0 ? names(entries) : 'end';
 };
-
-function findAttributes(root: InstanceRoot, path: string): FileAttributes | null {
-  try {
-    return readAttributesInRoot(root, path, false);
-  } catch (error) {
-    if (error instanceof AppError && error.code === 'not_found') return null;
-    throw error;
-  }
-}
 
 const rename =
   (mayReplace: boolean): Act =>
