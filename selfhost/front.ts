@@ -181,11 +181,15 @@ function forward(upstream: Upstream, request: IncomingMessage, response: ServerR
 const isChunked = (request: IncomingMessage) => request.headers['transfer-encoding'] !== undefined;
 const hasBody = (request: IncomingMessage) => isChunked(request) || Number(request.headers['content-length'] ?? 0) > 0;
 
-/** For what cannot be read as a request: LXD's error envelope, and the end of the connection. */
+/** LXD's error envelope. */
+const errorBody = (code: number, error: string): string =>
+  `${JSON.stringify({ type: 'error', error, error_code: code, metadata: null })}\n`;
+
+/** For what cannot be read as a request: an error, and the end of the connection. */
 function refuseConnection(socket: Duplex, status: 400 | 431): void {
   if (!socket.writable) return void socket.destroy();
   const error = status === 431 ? 'The headers of the request are too large' : 'The request cannot be read';
-  const body = `${JSON.stringify({ type: 'error', error, error_code: status, metadata: null })}\n`;
+  const body = errorBody(status, error);
   const headers = ['content-type', 'application/json', 'content-length', String(body.length), 'connection', 'close'];
   socket.on('error', () => socket.destroy());
   socket.end(renderHead(`HTTP/1.1 ${status} ${http.STATUS_CODES[status]}`, headers) + body);
@@ -196,17 +200,11 @@ function drain(request: IncomingMessage): void {
   request.resume();
 }
 
-/** LXD's error envelope: the worker is away (starting again), not gone. */
+/** The worker is away (starting again), not gone. */
 function answerUnavailable(response: ServerResponse, cause: Error): void {
   console.error(`front: the worker does not answer: ${cause.message}`);
-  const body = JSON.stringify({
-    type: 'error',
-    error: 'The control plane is starting, try again',
-    error_code: 503,
-    metadata: null,
-  });
   response.writeHead(503, { 'content-type': 'application/json', 'retry-after': '1' });
-  response.end(`${body}\n`);
+  response.end(errorBody(503, 'The control plane is starting, try again'));
 }
 
 /** Joins the two connections once the worker has answered 101; any other answer is passed on and ends the connection. */
