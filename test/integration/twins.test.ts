@@ -10,17 +10,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createIdentity, publicKeyOf, signPayload } from '#agent/link/identity.ts';
 import { createLink, type Link } from '#agent/link/link.ts';
 import { silentLog } from '#agent/log.ts';
-import type { HostLoad, HostResources } from '#protocol/inventory.ts';
 import { type ControlPlane, startControlPlane } from '#selfhost/control-plane.ts';
 import { ensureSecrets } from '#selfhost/keys.ts';
 import { waitFor } from '#selfhost/wait.ts';
+import { LOAD, RESOURCES } from '#test/harness/host-facts.ts';
 import { type Relay, startRelay } from '#test/harness/relay.ts';
-
-const RESOURCES: HostResources = {
-  ...{ architecture: 'x86_64', kernel: 'Linux', kernelVersion: '6', osName: 'Debian', osVersion: '12' },
-  ...{ lxcVersion: '5.0.2', cpuCount: 2, memoryTotalBytes: 2 ** 33, storageDrivers: [], interfaces: [], addresses: [] },
-};
-const LOAD: HostLoad = { memoryTotalBytes: 2 ** 33, memoryAvailableBytes: 2 ** 32, cpuCount: 2, cpuLoad: 0 };
 
 let dir: string;
 let plane: ControlPlane;
